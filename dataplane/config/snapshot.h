@@ -1,0 +1,112 @@
+/* snapshot.h - what a worker serves from: the compiled, immutable form of the entities.
+ *
+ * Built by the config thread, read by workers, never changed, only replaced. A snapshot shares the
+ * objects that a change did not touch with its predecessor:
+ *
+ *     snapshot 41  --+--> router shards, routes, services, upstreams, certificates
+ *     snapshot 42  --+         (each counted by the snapshots that hold it)
+ *
+ * Counting happens on the config thread only: a worker takes and leaves whole snapshots, by messages
+ * (one a change, none a request); an exchange keeps the snapshot it began with by its worker's own,
+ * unlocked count. Strings are NUL-terminated behind their length.
+ */
+#ifndef SB_DATAPLANE_CONFIG_SNAPSHOT_H
+#define SB_DATAPLANE_CONFIG_SNAPSHOT_H
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shared/str.h"
+#include "shared/uuid.h"
+
+struct sb_router;
+struct sb_upstream;
+
+enum sb_protocol { /* bits, for sets */
+    SB_PROTO_HTTP = 1 << 0,
+    SB_PROTO_HTTPS = 1 << 1,
+    SB_PROTO_GRPC = 1 << 2,
+    SB_PROTO_GRPCS = 1 << 3,
+    SB_PROTO_TCP = 1 << 4,
+    SB_PROTO_TLS = 1 << 5,
+    SB_PROTO_TLS_PASSTHROUGH = 1 << 6,
+    SB_PROTO_UDP = 1 << 7,
+};
+
+/* A certificate ready for use. One SSL_CTX carries both pairs (RSA and ECDSA) where there are two. */
+struct sb_certificate {
+    struct sb_str id;
+    X509 *cert, *cert_alt;
+    STACK_OF(X509) *chain, *chain_alt;
+    EVP_PKEY *key, *key_alt;
+};
+
+/* A service as the proxy needs it. */
+struct sb_service {
+    struct sb_str id, name;
+    enum sb_protocol protocol;
+    struct sb_str host;   /* a name, an address, or the name of an upstream */
+    uint16_t port;
+    struct sb_str path;   /* "" when null */
+    int connect_timeout_ms, write_timeout_ms, read_timeout_ms;
+    int retries;
+    bool enabled;
+    int8_t tls_verify;       /* -1: unset */
+    int tls_verify_depth;    /* -1: unset */
+    const struct sb_certificate *client_certificate; /* NULL: none */
+    const struct sb_str *ca_certificates;            /* ids */
+    size_t nca_certificates;
+    X509_STORE *ca_store;                /* made of them; NULL: the system's */
+    const struct sb_upstream *upstream;  /* NULL: host is a name or an address */
+};
+
+/* What a request needs of its route once it is matched. How it matches is the router's. */
+struct sb_route {
+    struct sb_str id, name;
+    unsigned protocols;               /* enum sb_protocol bits */
+    int https_redirect_status_code;
+    bool strip_path, preserve_host;
+    bool request_buffering, response_buffering;
+    bool path_handling_v1;
+    const struct sb_service *service; /* NULL: serviceless */
+};
+
+/* An upstream's description; the ring and the health live per worker in dataplane/upstream, rebuilt
+ * when `generation` differs from what the worker built from. */
+struct sb_target {
+    struct sb_str id, target; /* target: normalised host:port */
+    struct sb_str host;
+    uint16_t port;
+    int weight;
+};
+
+enum sb_algorithm { SB_ALGO_ROUND_ROBIN, SB_ALGO_CONSISTENT_HASHING, SB_ALGO_LEAST_CONNECTIONS, SB_ALGO_LATENCY };
+
+struct sb_upstream {
+    struct sb_str id, name;
+    uint64_t generation; /* differs after every change of the upstream or its targets */
+    enum sb_algorithm algorithm;
+    int slots;
+    struct sb_str host_header; /* "" when null */
+    bool use_srv_name;
+    const struct sb_certificate *client_certificate;
+    const struct sb_target *targets; /* newest of each name, weight 0 included */
+    size_t ntargets;
+    const struct sb_value *entity;   /* the whole row: hash_on*, healthchecks */
+};
+
+struct sb_snapshot {
+    uint64_t version;
+    const struct sb_router *router;
+    const struct sb_sni_table *snis; /* sb_snapshot_certificate */
+};
+
+/* The certificate for a server name (lower case; "" when the client sent none): exact, then
+ * "*.rest", then "first.*", then "*"; NULL: none of them, use the default pair of the settings. */
+const struct sb_certificate *sb_snapshot_certificate(const struct sb_snapshot *snap,
+                                                     struct sb_str name);
+/* A service's upstream is compiled in; this is for the Admin API and for plugins. NULL: none. */
+const struct sb_upstream *sb_snapshot_upstream(const struct sb_snapshot *snap, struct sb_str name);
+
+#endif

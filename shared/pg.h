@@ -1,0 +1,90 @@
+/* pg.h - a PostgreSQL session, on libpq.
+ *
+ * For the threads that may block: migrations, the control plane, the Admin API, the config thread.
+ * (Workers never use this: they have pipelined asynchronous connections of their own.)
+ *
+ * Every session, on connect: SET TIME ZONE 'UTC' (kong-postgres-schema.md says what happens
+ * otherwise), search_path to pg_schema, application_name. A session is used by one thread.
+ */
+#ifndef SB_SHARED_PG_H
+#define SB_SHARED_PG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shared/arena.h"
+#include "shared/err.h"
+#include "shared/str.h"
+
+/* The pg_* settings (reference/configuration.md); strings may be NULL where unset. */
+struct sb_pg_config {
+    const char *host; /* several: comma separated, tried in order; a path is a socket directory */
+    int port;
+    const char *user, *password, *database;
+    const char *schema;      /* NULL: the session's default */
+    const char *application; /* application_name; NULL: "silverback" */
+    int timeout_ms;          /* connect and each statement; 0: none */
+    bool ssl, ssl_required, ssl_verify;
+    const char *ssl_cert, *ssl_key, *ssl_ca; /* paths */
+    bool read_only;          /* default_transaction_read_only, for pg_ro_* */
+};
+
+struct sb_pg;
+
+/* Opens and prepares a session; blocks at most timeout_ms per host. Errors say host, port, user and
+ * what to do, never the password. */
+SB_MUST enum sb_rc sb_pg_connect(const struct sb_pg_config *config, struct sb_pg **out,
+                                 struct sb_err *err);
+void sb_pg_free(struct sb_pg *pg);
+
+/* False once the connection broke: free it and connect anew. */
+bool sb_pg_alive(const struct sb_pg *pg);
+int sb_pg_server_version(const struct sb_pg *pg); /* 150004 for 15.4 */
+int sb_pg_socket(const struct sb_pg *pg);         /* for poll(); only to wait for notifications */
+
+/* One or more statements without parameters or rows. */
+SB_MUST enum sb_rc sb_pg_exec(struct sb_pg *pg, const char *sql, struct sb_err *err);
+
+/* Rows of one statement, as text. */
+struct sb_pg_rows {
+    void *result; /* PGresult */
+    int count, columns, at;
+};
+
+/* params: text, NULL for SQL NULL. Prepared once per distinct SQL text and session, unless prepare is
+ * off (sb_pg_set_prepare: behind a transaction pooler). On failure the rc is SB_CONFLICT for unique
+ * and foreign keys (details by sb_pg_sqlstate, sb_pg_constraint), SB_UNAVAILABLE when the connection
+ * is gone, SB_TIMEOUT, SB_DENIED (42501, 28xxx), SB_INVALID else. */
+SB_MUST enum sb_rc sb_pg_query(struct sb_pg *pg, const char *sql, const struct sb_str *params,
+                               int nparams, struct sb_pg_rows *rows, struct sb_err *err);
+void sb_pg_set_prepare(struct sb_pg *pg, bool on);
+
+/* Of the last failed statement; "" when there is none. */
+const char *sb_pg_sqlstate(const struct sb_pg *pg);
+const char *sb_pg_constraint(const struct sb_pg *pg);
+const char *sb_pg_message(const struct sb_pg *pg); /* the server's primary message */
+
+/* for (…; sb_pg_next(&rows); ) - starts before the first row. */
+bool sb_pg_next(struct sb_pg_rows *rows);
+bool sb_pg_is_null(const struct sb_pg_rows *rows, int column);
+struct sb_str sb_pg_text(const struct sb_pg_rows *rows, int column); /* "" for NULL; until release */
+int64_t sb_pg_int(const struct sb_pg_rows *rows, int column);        /* 0 for NULL */
+int sb_pg_column(const struct sb_pg_rows *rows, const char *name);   /* -1: none */
+const char *sb_pg_column_name(const struct sb_pg_rows *rows, int column);
+void sb_pg_rows_release(struct sb_pg_rows *rows);
+int64_t sb_pg_affected(const struct sb_pg_rows *rows);
+
+/* Notifications: LISTEN with sb_pg_exec; then take what came, without blocking. False: none left. */
+struct sb_pg_notice {
+    char channel[64];
+    char payload[256];
+};
+bool sb_pg_next_notice(struct sb_pg *pg, struct sb_pg_notice *out);
+
+/* Arrays: text[] and uuid[] literals to and from lists. */
+struct sb_str sb_pg_array_text(struct sb_arena *a, const struct sb_str *items, size_t n);
+bool sb_pg_array_parse(struct sb_arena *a, struct sb_str literal, struct sb_str **items, size_t *n);
+/* A quoted identifier. */
+struct sb_str sb_pg_ident(struct sb_arena *a, const char *name);
+
+#endif
