@@ -44,7 +44,7 @@ void sb_arena_defer(struct sb_arena *arena, void (*fn)(void *arg), void *arg);
 /* Bytes taken from the system: what the arena costs. */
 size_t sb_arena_size(const struct sb_arena *arena);
 
-#define SB_NEW(arena, type) ((type *)sb_arena_zero((arena), sizeof(type)))
+#define SB_NEW(arena, type)      ((type *)sb_arena_zero((arena), sizeof(type)))
 #define SB_NEW_N(arena, type, n) ((type *)sb_arena_zero((arena), sizeof(type) * (size_t)(n)))
 
 /* The heap, for the few that live outside arenas (containers, connections). They never fail. */

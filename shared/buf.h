@@ -1,7 +1,7 @@
 /* buf.h - a byte buffer that grows, born with its limit.
  *
- * (I1) len <= cap and len <= max. (I2) Once an append would pass max, the buffer turns `full`, keeps
- * what it has and refuses more: writers append freely and look at `full` once, at the end.
+ * (I1) len <= cap and len <= max. (I2) Once an append would pass max, the buffer turns `full`,
+ * keeps what it has and refuses more: writers append freely and look at `full` once, at the end.
  */
 #ifndef SB_SHARED_BUF_H
 #define SB_SHARED_BUF_H
@@ -22,7 +22,7 @@ struct sb_buf {
 /* max: the most bytes it may hold; 0 means 1 GiB. Owns heap memory until release. */
 void sb_buf_init(struct sb_buf *b, size_t max);
 void sb_buf_release(struct sb_buf *b);
-void sb_buf_clear(struct sb_buf *b);               /* empties, keeps the memory */
+void sb_buf_clear(struct sb_buf *b); /* empties, keeps the memory */
 
 /* Room for more bytes at the end (p + len), or NULL when that would pass max. */
 char *sb_buf_reserve(struct sb_buf *b, size_t more);

@@ -40,9 +40,15 @@ void sb_err_at(struct sb_err *err, const char *fmt, ...)
 const char *sb_rc_name(enum sb_rc rc)
 {
     static const char *const names[] = {
-        [SB_OK] = "ok",           [SB_INVALID] = "invalid",         [SB_NOTFOUND] = "not found",
-        [SB_CONFLICT] = "conflict", [SB_UNAVAILABLE] = "unavailable", [SB_TIMEOUT] = "timeout",
-        [SB_DENIED] = "denied",   [SB_TOOLARGE] = "too large",      [SB_IO] = "input/output",
+        [SB_OK] = "ok",
+        [SB_INVALID] = "invalid",
+        [SB_NOTFOUND] = "not found",
+        [SB_CONFLICT] = "conflict",
+        [SB_UNAVAILABLE] = "unavailable",
+        [SB_TIMEOUT] = "timeout",
+        [SB_DENIED] = "denied",
+        [SB_TOOLARGE] = "too large",
+        [SB_IO] = "input/output",
         [SB_AGAIN] = "would block",
     };
 

@@ -14,15 +14,15 @@
 
 enum sb_rc {
     SB_OK = 0,
-    SB_INVALID,     /* what was given is wrong */
+    SB_INVALID, /* what was given is wrong */
     SB_NOTFOUND,
     SB_CONFLICT,    /* unique or foreign key, optimistic lock */
     SB_UNAVAILABLE, /* the other side is away; trying again may help */
     SB_TIMEOUT,
-    SB_DENIED,      /* not allowed: fenced, forbidden, wrong password */
-    SB_TOOLARGE,    /* a limit was met */
-    SB_IO,          /* the system refused */
-    SB_AGAIN,       /* would block */
+    SB_DENIED,   /* not allowed: fenced, forbidden, wrong password */
+    SB_TOOLARGE, /* a limit was met */
+    SB_IO,       /* the system refused */
+    SB_AGAIN,    /* would block */
 };
 
 enum { SB_ERR_LEN_MAX = 2048 };

@@ -74,13 +74,13 @@ void sb_json_write_str(struct sb_buf *b, struct sb_str s, unsigned flags)
     sb_buf_char(b, '"');
     for (size_t i = 0; i < s.len; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        const char *short_form = c == '"'    ? "\\\""
-                                 : c == '\\' ? "\\\\"
-                                 : c == '\n' ? "\\n"
-                                 : c == '\r' ? "\\r"
-                                 : c == '\t' ? "\\t"
-                                 : c == '\b' ? "\\b"
-                                 : c == '\f' ? "\\f"
+        const char *short_form = c == '"'                              ? "\\\""
+                                 : c == '\\'                           ? "\\\\"
+                                 : c == '\n'                           ? "\\n"
+                                 : c == '\r'                           ? "\\r"
+                                 : c == '\t'                           ? "\\t"
+                                 : c == '\b'                           ? "\\b"
+                                 : c == '\f'                           ? "\\f"
                                  : c == '/' && (flags & SB_JSON_SLASH) ? "\\/"
                                                                        : NULL;
 

@@ -19,7 +19,8 @@ enum {
     SB_JSON_SORTED = 4, /* members by key */
 };
 
-/* Appends the text. Whole numbers print as integers, others as %.14g (Kong's precision). NULL prints null. */
+/* Appends the text. Whole numbers print as integers, others as %.14g (Kong's precision). NULL
+ * prints null. */
 void sb_json_write(struct sb_buf *b, const struct sb_value *v, unsigned flags);
 /* The same as a string in the arena, NUL-terminated. */
 struct sb_str sb_json_text(struct sb_arena *a, const struct sb_value *v, unsigned flags);

@@ -92,8 +92,8 @@ void sb_log_write(enum sb_log_level level, const char *fmt, ...)
 
     localtime_r(&now, &tm);
     n = strftime(line, sizeof line, "%Y/%m/%d %H:%M:%S ", &tm);
-    n += (size_t)snprintf(line + n, sizeof line - n, "[%s] %d#%ld: ", level_names[level], (int)getpid(),
-                          (long)syscall(SYS_gettid));
+    n += (size_t)snprintf(line + n, sizeof line - n, "[%s] %d#%ld: ", level_names[level],
+                          (int)getpid(), (long)syscall(SYS_gettid));
     va_start(ap, fmt);
     more = vsnprintf(line + n, sizeof line - n - 1, fmt, ap);
     va_end(ap);

@@ -24,24 +24,25 @@ enum sb_log_level {
 bool sb_log_level_parse(const char *name, enum sb_log_level *out);
 const char *sb_log_level_name(enum sb_log_level level);
 
-/* Lines above this level are dropped. May be called at any time from any thread. Default: notice. */
+/* Lines above this level are dropped. May be called at any time from any thread. Default: notice.
+ */
 void sb_log_set_level(enum sb_log_level level);
 enum sb_log_level sb_log_get_level(void);
 
-/* Where lines go: a path (opened for append; reopened by sb_log_reopen), or NULL for stderr. Returns
- * false with errno when it cannot be opened; the old place stays. */
+/* Where lines go: a path (opened for append; reopened by sb_log_reopen), or NULL for stderr.
+ * Returns false with errno when it cannot be opened; the old place stays. */
 bool sb_log_set_file(const char *path);
 void sb_log_reopen(void);
 
-#define sb_log(level, ...) \
+#define sb_log(level, ...)                                                                         \
     ((level) <= sb_log_get_level() ? sb_log_write((level), __VA_ARGS__) : (void)0)
 void sb_log_write(enum sb_log_level level, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-#define sb_error(...) sb_log(SB_LOG_ERROR, __VA_ARGS__)
-#define sb_warn(...) sb_log(SB_LOG_WARN, __VA_ARGS__)
+#define sb_error(...)  sb_log(SB_LOG_ERROR, __VA_ARGS__)
+#define sb_warn(...)   sb_log(SB_LOG_WARN, __VA_ARGS__)
 #define sb_notice(...) sb_log(SB_LOG_NOTICE, __VA_ARGS__)
-#define sb_info(...) sb_log(SB_LOG_INFO, __VA_ARGS__)
-#define sb_debug(...) sb_log(SB_LOG_DEBUG, __VA_ARGS__)
+#define sb_info(...)   sb_log(SB_LOG_INFO, __VA_ARGS__)
+#define sb_debug(...)  sb_log(SB_LOG_DEBUG, __VA_ARGS__)
 
 #endif

@@ -29,8 +29,7 @@ static struct sb_map_slot *slot_of(const struct sb_map *m, struct sb_str key, ui
 {
     size_t i = hash & (m->cap - 1);
 
-    while (m->slots[i].key.p &&
-           !(m->slots[i].hash == hash && sb_str_eq(m->slots[i].key, key)))
+    while (m->slots[i].key.p && !(m->slots[i].hash == hash && sb_str_eq(m->slots[i].key, key)))
         i = (i + 1) & (m->cap - 1);
     return &m->slots[i];
 }
@@ -68,7 +67,10 @@ void *sb_map_set(struct sb_map *m, struct sb_str key, void *value)
     slot = slot_of(m, key, hash);
     old = slot->key.p ? slot->value : NULL;
     m->count += !slot->key.p;
-    *slot = (struct sb_map_slot){{key.p ? key.p : "", key.len}, value, hash};
+    *slot = (struct sb_map_slot){
+        {key.p ? key.p : "", key.len},
+        value, hash
+    };
     return old;
 }
 

@@ -27,14 +27,14 @@ struct sb_map {
 /* A zeroed struct is an empty map. */
 void sb_map_release(struct sb_map *m);
 void sb_map_clear(struct sb_map *m);
-void *sb_map_get(const struct sb_map *m, struct sb_str key);         /* NULL: absent */
+void *sb_map_get(const struct sb_map *m, struct sb_str key); /* NULL: absent */
 /* Sets, and returns the value that was there before (then also the key slice is replaced). */
-void *sb_map_set(struct sb_map *m, struct sb_str key, void *value);  /* value is not NULL */
-void *sb_map_remove(struct sb_map *m, struct sb_str key);            /* what was there, or NULL */
+void *sb_map_set(struct sb_map *m, struct sb_str key, void *value); /* value is not NULL */
+void *sb_map_remove(struct sb_map *m, struct sb_str key);           /* what was there, or NULL */
 
 /* struct sb_map_slot *s; the map must not change inside. */
-#define sb_map_each(s, m) \
-    for ((s) = (m)->slots; (s) && (s) < (m)->slots + (m)->cap; (s)++) \
+#define sb_map_each(s, m)                                                                          \
+    for ((s) = (m)->slots; (s) && (s) < (m)->slots + (m)->cap; (s)++)                              \
         if ((s)->key.p)
 
 #endif

@@ -16,7 +16,10 @@ struct sb_str {
 };
 
 #define SB_STR(lit) ((struct sb_str){(lit), sizeof(lit) - 1})
-#define SB_STR_INIT(lit) {(lit), sizeof(lit) - 1}
+#define SB_STR_INIT(lit)                                                                           \
+    {                                                                                              \
+        (lit), sizeof(lit) - 1                                                                     \
+    }
 /* printf("%.*s", SB_ARG(s)) */
 #define SB_ARG(s) (int)(s).len, (s).p
 
@@ -54,12 +57,12 @@ static inline struct sb_str sb_str_first(struct sb_str s, size_t len)
     return (struct sb_str){s.p, len < s.len ? len : s.len};
 }
 
-bool sb_str_ieq(struct sb_str a, struct sb_str b);     /* equal but for ASCII case */
-int sb_str_cmp(struct sb_str a, struct sb_str b);      /* bytewise; a prefix sorts first */
+bool sb_str_ieq(struct sb_str a, struct sb_str b); /* equal but for ASCII case */
+int sb_str_cmp(struct sb_str a, struct sb_str b);  /* bytewise; a prefix sorts first */
 int sb_str_icmp(struct sb_str a, struct sb_str b);
 bool sb_str_starts(struct sb_str s, struct sb_str prefix);
 bool sb_str_ends(struct sb_str s, struct sb_str suffix);
-struct sb_str sb_str_trim(struct sb_str s);            /* without spaces, tabs, CR, LF around */
+struct sb_str sb_str_trim(struct sb_str s); /* without spaces, tabs, CR, LF around */
 
 /* The offset of the first c (or first needle) at or after from; -1 when there is none. */
 ptrdiff_t sb_str_chr(struct sb_str s, char c, size_t from);

@@ -81,8 +81,8 @@ struct sb_uuid sb_uuid_v5(const struct sb_uuid *ns, struct sb_str name)
     uint8_t sum[SB_SHA1_LEN];
     struct sb_uuid u;
     int ok = ctx && EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) &&
-             EVP_DigestUpdate(ctx, ns->b, sizeof ns->b) && EVP_DigestUpdate(ctx, name.p, name.len) &&
-             EVP_DigestFinal_ex(ctx, sum, NULL);
+             EVP_DigestUpdate(ctx, ns->b, sizeof ns->b) &&
+             EVP_DigestUpdate(ctx, name.p, name.len) && EVP_DigestFinal_ex(ctx, sum, NULL);
 
     EVP_MD_CTX_free(ctx);
     sb_assert(ok);

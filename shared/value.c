@@ -110,7 +110,7 @@ static struct sb_member *member(const struct sb_value *object, struct sb_str key
 {
     struct sb_member *m;
 
-    sb_object_each(m, object) {
+    sb_object_each (m, object) {
         if (sb_str_eq(m->key, key))
             return m;
     }
@@ -207,7 +207,7 @@ static int cmp_objects(const struct sb_value *a, const struct sb_value *b)
 
     if (a->count != b->count)
         return cmp_num(a->count, b->count);
-    sb_object_each(m, a) {
+    sb_object_each (m, a) {
         struct sb_value *other = sb_object_get(b, m->key);
         int c = other ? sb_value_cmp(m->value, other) : 1;
 

@@ -48,7 +48,8 @@ struct sb_value *sb_value_str(struct sb_arena *a, struct sb_str s);
 struct sb_value *sb_value_text(struct sb_arena *a, const char *c);
 struct sb_value *sb_value_array(struct sb_arena *a);
 struct sb_value *sb_value_object(struct sb_arena *a);
-struct sb_value *sb_value_copy(struct sb_arena *a, const struct sb_value *v); /* deep, strings too */
+struct sb_value *sb_value_copy(struct sb_arena *a,
+                               const struct sb_value *v); /* deep, strings too */
 
 void sb_array_push(struct sb_arena *a, struct sb_value *array, struct sb_value *v);
 
@@ -92,16 +93,17 @@ static inline double sb_number(const struct sb_value *v)
 
 /* Deep equality: numbers by value, objects whatever their order, absent equals only absent. */
 bool sb_value_equal(const struct sb_value *a, const struct sb_value *b);
-/* Zero for equal values; an order for scalars and arrays (of objects only equality is meaningful). */
+/* Zero for equal values; an order for scalars and arrays (of objects only equality is meaningful).
+ */
 int sb_value_cmp(const struct sb_value *a, const struct sb_value *b);
 
 /* for (each item / member); v may be NULL or of another type: then nothing is visited. */
-#define sb_array_each(item, v) \
-    for (uint32_t sb_i_##item = 0; \
-         sb_is((v), SB_V_ARRAY) && sb_i_##item < (v)->count && ((item) = (v)->items[sb_i_##item], 1); \
+#define sb_array_each(item, v)                                                                     \
+    for (uint32_t sb_i_##item = 0; sb_is((v), SB_V_ARRAY) && sb_i_##item < (v)->count &&           \
+                                   ((item) = (v)->items[sb_i_##item], 1);                          \
          sb_i_##item++)
-#define sb_object_each(m, v) \
-    for ((m) = sb_is((v), SB_V_OBJECT) ? (v)->members : NULL; \
+#define sb_object_each(m, v)                                                                       \
+    for ((m) = sb_is((v), SB_V_OBJECT) ? (v)->members : NULL;                                      \
          (m) && (m) < (v)->members + (v)->count; (m)++)
 
 #endif

@@ -16,7 +16,13 @@ static void splits(void **state)
 {
     static const struct {
         const char *text, *joined;
-    } rows[] = {{"a,b", "[a][b]"}, {"a,,b", "[a][][b]"}, {"a,", "[a][]"}, {"", "[]"}, {",", "[][]"}};
+    } rows[] = {
+        {"a,b",  "[a][b]"  },
+        {"a,,b", "[a][][b]"},
+        {"a,",   "[a][]"   },
+        {"",     "[]"      },
+        {",",    "[][]"    }
+    };
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -115,7 +121,7 @@ static void base64_both_ways(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(splits),          cmocka_unit_test(maps_survive_removal),
+        cmocka_unit_test(splits),           cmocka_unit_test(maps_survive_removal),
         cmocka_unit_test(json_round_trips), cmocka_unit_test(json_refuses),
         cmocka_unit_test(uuid_v5_is_kongs), cmocka_unit_test(base64_both_ways),
     };
