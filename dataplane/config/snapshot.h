@@ -4,11 +4,14 @@
  * objects that a change did not touch with its predecessor:
  *
  *     snapshot 41  --+--> router shards, routes, services, upstreams, certificates
- *     snapshot 42  --+         (each counted by the snapshots that hold it)
+ *     snapshot 42  --+         (each lives as long as the last snapshot that can reach it)
  *
- * Counting happens on the config thread only: a worker takes and leaves whole snapshots, by messages
- * (one a change, none a request); an exchange keeps the snapshot it began with by its worker's own,
- * unlocked count. Strings are NUL-terminated behind their length.
+ * Only the config thread knows which: a worker takes and leaves whole snapshots, by messages (one a
+ * change, none a request); an exchange keeps the snapshot it began with by its worker's own, unlocked
+ * count. Strings are NUL-terminated behind their length.
+ *
+ * A route points to its service, but a service names its upstream by a slot that is looked up in the
+ * snapshot: targets come and go with every Pod, and must not make services and routes anew.
  */
 #ifndef SB_DATAPLANE_CONFIG_SNAPSHOT_H
 #define SB_DATAPLANE_CONFIG_SNAPSHOT_H
@@ -58,7 +61,7 @@ struct sb_service {
     const struct sb_str *ca_certificates;            /* ids */
     size_t nca_certificates;
     X509_STORE *ca_store;                /* made of them; NULL: the system's */
-    const struct sb_upstream *upstream;  /* NULL: host is a name or an address */
+    uint32_t upstream_slot;              /* sb_service_upstream(); 0: host is an address */
 };
 
 /* What a request needs of its route once it is matched. How it matches is the router's. */
@@ -73,7 +76,8 @@ struct sb_route {
 };
 
 /* An upstream's description; the ring and the health live per worker in dataplane/upstream, rebuilt
- * when `generation` differs from what the worker built from. */
+ * when `generation` differs from what the worker built from. An object that is the same in the next
+ * snapshot is the same pointer there. */
 struct sb_target {
     struct sb_str id, target; /* target: normalised host:port */
     struct sb_str host;
@@ -85,7 +89,9 @@ enum sb_algorithm { SB_ALGO_ROUND_ROBIN, SB_ALGO_CONSISTENT_HASHING, SB_ALGO_LEA
 
 struct sb_upstream {
     struct sb_str id, name;
-    uint64_t generation; /* differs after every change of the upstream or its targets */
+    uint64_t generation; /* differs after every change of the upstream or its targets, and between
+                            upstreams: no two objects ever have the same */
+    uint32_t slot;       /* 1.., dense; an upstream that is removed leaves its slot to others */
     enum sb_algorithm algorithm;
     int slots;
     struct sb_str host_header; /* "" when null */
@@ -96,17 +102,40 @@ struct sb_upstream {
     const struct sb_value *entity;   /* the whole row: hash_on*, healthchecks */
 };
 
+/* Tables that share their untouched parts with those of the snapshot before (table.h). */
+struct sb_table;
+struct sb_slots {
+    uint32_t count; /* slots that exist: 0..count-1 */
+    const struct sb_upstream *const *const *chunks;
+};
+
+enum { SB_SLOT_BITS = 7 }; /* slots in a chunk: 128 */
+
 struct sb_snapshot {
-    uint64_t version;
+    uint64_t version; /* of the configuration; not unique among snapshots */
     const struct sb_router *router;
-    const struct sb_sni_table *snis; /* sb_snapshot_certificate */
+    const struct sb_table *snis;           /* sb_snapshot_certificate() */
+    const struct sb_table *upstream_names; /* sb_snapshot_upstream() */
+    struct sb_slots upstreams;             /* sb_service_upstream() */
 };
 
 /* The certificate for a server name (lower case; "" when the client sent none): exact, then
- * "*.rest", then "first.*", then "*"; NULL: none of them, use the default pair of the settings. */
+ * "*.rest" (names of three labels and more), then "first.*", then "*"; NULL: none of them, use the
+ * default pair of the settings. A client that sent no name always gets NULL. */
 const struct sb_certificate *sb_snapshot_certificate(const struct sb_snapshot *snap,
                                                      struct sb_str name);
-/* A service's upstream is compiled in; this is for the Admin API and for plugins. NULL: none. */
+/* By name, for the Admin API and for plugins. NULL: none. */
 const struct sb_upstream *sb_snapshot_upstream(const struct sb_snapshot *snap, struct sb_str name);
+
+/* The upstream that the service's host names. NULL: none, the host is a name or an address. */
+static inline const struct sb_upstream *sb_service_upstream(const struct sb_snapshot *snap,
+                                                            const struct sb_service *service)
+{
+    uint32_t slot = service->upstream_slot;
+
+    if (slot >= snap->upstreams.count) /* never for a service of this snapshot; cheap to be sure */
+        return NULL;
+    return snap->upstreams.chunks[slot >> SB_SLOT_BITS][slot & ((1u << SB_SLOT_BITS) - 1)];
+}
 
 #endif
