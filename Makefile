@@ -38,7 +38,7 @@ FUZZERS  := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps run test unit system cluster conformance bench fuzz asan tsan format \
-        format-check lint headers layers clean
+        format-check lint headers layers clean deps-quick
 
 all: deps-quick $(patsubst %,$(OUT)/bin/%,$(PROGRAMS)) ## build the programs into build/bin
 
@@ -81,14 +81,68 @@ deps: ## install what building and testing need (Debian 12; quiet when nothing i
 deps-quick:
 	@pkg-config --exists $(PKGS) 2>/dev/null || scripts/deps.sh build
 
+# -- running ------------------------------------------------------------------------------------
+
+run: deps all ## both planes on examples/quickstart, with a private PostgreSQL; Ctrl-C stops it all
+	@$(PYTHON) scripts/run.py
+
 # -- tests --------------------------------------------------------------------------------------
+
+test: deps ## everything: unit, system, conformance, cluster
+	@scripts/test.sh
 
 unit: $(patsubst %,$(OUT)/tests/test_%,$(UNITS)) ## run the unit tests (T=name for one)
 	@scripts/run-units.sh $(OUT)/tests $(if $(T),$(T),$(UNITS))
+
+PYTEST = $(PYTHON) -m pytest -q -p no:cacheprovider $(if $(T),-k '$(T)')
+system: all ## run the system tests: real PostgreSQL, real programs (T=words to choose)
+	@BUILD=$(OUT) $(PYTEST) tests/system
+conformance: all ## compare with recorded answers of Kong and of its ingress controller
+	@BUILD=$(OUT) $(PYTEST) tests/conformance
+cluster: all ## run the tests that need a Kubernetes API (builds etcd and kube-apiserver once)
+	@tests/cluster/build.sh
+	@BUILD=$(OUT) $(PYTEST) tests/cluster
+
+asan: ## units and fuzz corpora under AddressSanitizer and UBSan
+	@$(MAKE) --no-print-directory unit SANITIZE=address,undefined
+tsan: ## units under ThreadSanitizer
+	@$(MAKE) --no-print-directory unit SANITIZE=thread
+
+# A fuzz target needs clang; its corpus stays in tests/fuzz/corpus/NAME. TIME=seconds each.
+TIME ?= 10
+$(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(wildcard $(foreach d,$(LIBS),$(d)/*.c $(d)/*/*.c))
+	@mkdir -p $(@D)
+	@clang -std=gnu11 -D_GNU_SOURCE -DSB_VERSION='"$(VERSION)"' -I. -g -O1 $(PKG_CFLAGS) -pthread \
+	    -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< \
+	    $(foreach d,$(LIBS),$(call sources,$(d))) $(ALL_LIBS)
+fuzz: $(patsubst %,$(BUILD)/fuzz/%,$(if $(T),$(T),$(FUZZERS))) ## fuzz the parsers (T=name, TIME=seconds)
+	@scripts/fuzz.sh $(BUILD)/fuzz $(TIME) $(if $(T),$(T),$(FUZZERS))
+
+bench: all ## CPU per request and propagation, beside nginx and HAProxy in one run
+	@scripts/deps.sh bench
+	@$(PYTHON) tests/bench/bench.py $(ARGS)
+
+# -- keeping the house --------------------------------------------------------------------------
+
+C_FILES = $(wildcard $(foreach d,$(LIBS),$(d)/*.[ch] $(d)/*/*.[ch]) tests/unit/*.[ch] tests/fuzz/*.[ch])
+
+format: ## let clang-format have its way
+	@clang-format -i $(C_FILES)
+format-check:
+	@clang-format --dry-run -Werror $(C_FILES)
+headers: $(patsubst %,$(OUT)/hdr/%.ok,$(HEADERS)) ## every header compiles alone
+$(OUT)/hdr/%.ok: %
+	@mkdir -p $(@D)
+	@echo '#include "$<"' | $(CC) $(ALL_CFLAGS) -fsyntax-only -x c - && touch $@
+layers: ## includes point down, never up, never between the planes
+	@$(PYTHON) scripts/layers.py $(LIBS)
+lint: ## our own past mistakes, banned functions, and a ceiling on length
+	@$(PYTHON) scripts/lint.py $(LIBS)
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
 	    awk -F'\t' '{ printf "  %-12s %s\n", $$1, $$2 }'
 
-clean: ## remove what was built
-	rm -rf $(BUILD)/obj $(BUILD)/lib $(BUILD)/bin $(BUILD)/tests
+clean: ## remove what was built (but for build/cluster, which takes minutes)
+	rm -rf $(BUILD)/obj $(BUILD)/lib $(BUILD)/bin $(BUILD)/tests $(BUILD)/fuzz $(BUILD)/hdr \
+	    $(BUILD)/address-undefined $(BUILD)/thread
