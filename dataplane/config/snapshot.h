@@ -23,6 +23,7 @@
 #include "shared/str.h"
 #include "shared/uuid.h"
 
+struct sb_hooks; /* dataplane/plugins/phase.h */
 struct sb_router;
 struct sb_upstream;
 
@@ -73,6 +74,7 @@ struct sb_route {
     bool request_buffering, response_buffering;
     bool path_handling_v1;
     const struct sb_service *service; /* NULL: serviceless */
+    const struct sb_hooks *hooks;     /* NULL: no plugin has anything to do */
 };
 
 /* An upstream's description; the ring and the health live per worker in dataplane/upstream, rebuilt
