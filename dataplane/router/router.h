@@ -1,10 +1,10 @@
 /* router.h - which route answers a request.
  *
- * A router is immutable and made by the config thread. Lookup: host hash (exact, then wildcard
- * chains) -> candidates of that host in priority order, by path prefix; regexes only where a bucket
- * has them. A change rebuilds the hosts it touches and shares the rest with the router before.
+ * A router is immutable and made by the config thread. A lookup walks one prefix tree, host first and
+ * path behind it, and looks at the routes it meets in priority order (match.c tells how); a change
+ * copies the few tree nodes on its way and shares the rest with the router before (tree.h).
  *
- * Rules: reference/proxy-router.md; flavor traditional_compatible (Kong's actual order).
+ * Rules: Kong's, of each flavor, in its actual order of precedence (priority.c).
  */
 #ifndef SB_DATAPLANE_ROUTER_ROUTER_H
 #define SB_DATAPLANE_ROUTER_ROUTER_H
@@ -29,24 +29,30 @@ struct sb_router_header {
 
 struct sb_router_request {
     struct sb_str method;           /* "GET" */
-    enum sb_protocol scheme;        /* HTTP, HTTPS, GRPC, GRPCS */
+    enum sb_protocol scheme;        /* of the connection: HTTP, HTTPS; TCP, TLS, UDP on a stream */
     struct sb_str host;             /* Host header as sent, port and case included; "" when absent */
     struct sb_str path;             /* normalised (sb_path_normalise), without query */
     struct sb_str query;            /* without '?' */
     struct sb_str sni;              /* "" when none */
     const struct sb_router_header *headers;
     size_t nheaders;
-    /* Stream and expression fields */
+    /* The client after real-ip processing, and the local end (the port after port_maps; a port in
+     * the Host header goes before it, which is the router's business). IPs as text, "" unknown. */
     struct sb_str source_ip, destination_ip;
     uint16_t source_port, destination_port;
 };
 
+struct sb_router_regex;
+
 struct sb_router_match {
     const struct sb_route *route;
-    /* How much of the path the matching route path covers (for strip_path); for a regex the matched
-     * length. 0 when no path took part. */
+    /* How many bytes strip_path takes off the front of the path; 0 when no path took part. */
     size_t prefix_len;
-    bool matched_regex;
+    /* The text that matched, for X-Forwarded-Prefix: nearly always those bytes, but Kong strips as
+     * many bytes as matched even where they matched elsewhere. Lives as long as request and router. */
+    struct sb_str prefix;
+    bool path_handling_v1;                /* the route's, where the flavor knows it */
+    const struct sb_router_regex *regex;  /* the regex that matched the path; NULL: none did */
     /* What was looked at: tests assert on these counts. */
     unsigned candidates, regexes;
 };
@@ -55,10 +61,22 @@ struct sb_router_match {
 bool sb_router_match(const struct sb_router *r, const struct sb_router_request *q,
                      struct sb_router_match *out);
 
-/* The path of the upstream request, without query, by strip_path, path_handling and the service's
- * path (proxy-router.md: the full table). Written to out (cap bytes); false when it does not fit. */
+/* The path of the upstream request, escaped, without query, by strip_path, path_handling and the
+ * service's path. Written to out (cap bytes, no NUL); false when it does not fit: 3 * path.len + the
+ * service path's length * 3 + 2 always do. */
 bool sb_router_upstream_path(const struct sb_router_match *m, struct sb_str path, char *out,
                              size_t cap, size_t *len);
+
+/* One capture of a regex path, for plugins and hashing. */
+struct sb_router_capture {
+    struct sb_str name;  /* "" when the group has none */
+    struct sb_str value; /* p NULL: the group took no part */
+};
+
+/* The captures of the path that matched, 0 (everything) first; at most max, how many is returned. 0
+ * when no regex matched or it has no groups. Runs the regex once more: ask only when wanted. */
+size_t sb_router_captures(const struct sb_router_match *m, struct sb_str path,
+                          struct sb_router_capture *out, size_t max);
 
 /* Percent-decoding and dot segments as Kong normalises request paths; out needs path.len + 1 bytes.
  * Returns false when the path is its own normal form (then out is not written): look first, copy
