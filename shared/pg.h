@@ -3,8 +3,13 @@
  * For the threads that may block: migrations, the control plane, the Admin API, the config thread.
  * (Workers never use this: they have pipelined asynchronous connections of their own.)
  *
- * Every session, on connect: SET TIME ZONE 'UTC' (kong-postgres-schema.md says what happens
- * otherwise), search_path to pg_schema, application_name. A session is used by one thread.
+ * Every session, on connect: time zone UTC (Kong's schema mixes timestamps with and without zone;
+ * any other zone would shift its defaults and expire live rows), search_path to pg_schema,
+ * application_name. A session is used by one thread.
+ *
+ * A transaction pooler such as PgBouncer in between is noticed at connect (sb_pg_pooled): then
+ * nothing is prepared, what a session would keep is set in each transaction, and LISTEN does not
+ * work: poll.
  */
 #ifndef SB_SHARED_PG_H
 #define SB_SHARED_PG_H
@@ -18,21 +23,27 @@
 
 /* The pg_* settings (reference/configuration.md); strings may be NULL where unset. */
 struct sb_pg_config {
-    const char *host; /* several: comma separated, tried in order; a path is a socket directory */
+    /* Several: comma separated, tried in order; a path is a socket directory. With several, a standby
+     * is passed over unless read_only. */
+    const char *host;
     int port;
     const char *user, *password, *database;
     const char *schema;      /* NULL: the session's default */
     const char *application; /* application_name; NULL: "silverback" */
     int timeout_ms;          /* connect and each statement; 0: none */
+    /* ssl alone: TLS if the server has it; required: or fail; verify: also its chain and its name. */
     bool ssl, ssl_required, ssl_verify;
-    const char *ssl_cert, *ssl_key, *ssl_ca; /* paths */
-    bool read_only;          /* default_transaction_read_only, for pg_ro_* */
+    const char *ssl_version;       /* the least: tlsv1_2, tlsv1_3; NULL or "any": TLS 1.2 */
+    const char *ssl_cert, *ssl_key; /* paths; NULL: no client certificate */
+    const char *ssl_ca;            /* lua_ssl_trusted_certificate: paths, comma separated; "system" */
+    bool read_only;                /* transactions are read-only: for pg_ro_* */
 };
 
 struct sb_pg;
 
-/* Opens and prepares a session; blocks at most timeout_ms per host. Errors say host, port, user and
- * what to do, never the password. */
+/* Opens and prepares a session; blocks at most timeout_ms per host (name resolution comes on top).
+ * Errors say host, port, user and what to do, never the password. SB_DENIED: user or password wrong;
+ * SB_NOTFOUND: no such database; SB_INVALID: settings; SB_TIMEOUT, SB_UNAVAILABLE. */
 SB_MUST enum sb_rc sb_pg_connect(const struct sb_pg_config *config, struct sb_pg **out,
                                  struct sb_err *err);
 void sb_pg_free(struct sb_pg *pg);
@@ -41,6 +52,8 @@ void sb_pg_free(struct sb_pg *pg);
 bool sb_pg_alive(const struct sb_pg *pg);
 int sb_pg_server_version(const struct sb_pg *pg); /* 150004 for 15.4 */
 int sb_pg_socket(const struct sb_pg *pg);         /* for poll(); only to wait for notifications */
+bool sb_pg_pooled(const struct sb_pg *pg);        /* a transaction pooler is in between */
+bool sb_pg_in_transaction(const struct sb_pg *pg);
 
 /* One or more statements without parameters or rows. */
 SB_MUST enum sb_rc sb_pg_exec(struct sb_pg *pg, const char *sql, struct sb_err *err);
@@ -54,7 +67,8 @@ struct sb_pg_rows {
 /* params: text, NULL for SQL NULL. Prepared once per distinct SQL text and session, unless prepare is
  * off (sb_pg_set_prepare: behind a transaction pooler). On failure the rc is SB_CONFLICT for unique
  * and foreign keys (details by sb_pg_sqlstate, sb_pg_constraint), SB_UNAVAILABLE when the connection
- * is gone, SB_TIMEOUT, SB_DENIED (42501, 28xxx), SB_INVALID else. */
+ * is gone, SB_TIMEOUT, SB_DENIED (42501, 25006, 28xxx), SB_AGAIN for a deadlock or a serialisation
+ * failure, SB_INVALID else. A statement that the server does not answer in time breaks the session. */
 SB_MUST enum sb_rc sb_pg_query(struct sb_pg *pg, const char *sql, const struct sb_str *params,
                                int nparams, struct sb_pg_rows *rows, struct sb_err *err);
 void sb_pg_set_prepare(struct sb_pg *pg, bool on);
@@ -63,6 +77,7 @@ void sb_pg_set_prepare(struct sb_pg *pg, bool on);
 const char *sb_pg_sqlstate(const struct sb_pg *pg);
 const char *sb_pg_constraint(const struct sb_pg *pg);
 const char *sb_pg_message(const struct sb_pg *pg); /* the server's primary message */
+const char *sb_pg_detail(const struct sb_pg *pg);  /* may quote values: not for logs */
 
 /* for (…; sb_pg_next(&rows); ) - starts before the first row. */
 bool sb_pg_next(struct sb_pg_rows *rows);
@@ -81,7 +96,7 @@ struct sb_pg_notice {
 };
 bool sb_pg_next_notice(struct sb_pg *pg, struct sb_pg_notice *out);
 
-/* Arrays: text[] and uuid[] literals to and from lists. */
+/* Arrays: text[] and uuid[] literals to and from lists; one dimension. A NULL in them has p NULL. */
 struct sb_str sb_pg_array_text(struct sb_arena *a, const struct sb_str *items, size_t n);
 bool sb_pg_array_parse(struct sb_arena *a, struct sb_str literal, struct sb_str **items, size_t *n);
 /* A quoted identifier. */

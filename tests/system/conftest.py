@@ -1,0 +1,28 @@
+"""What every system test may ask for."""
+
+import pytest
+
+from postgres import Postgres
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """The PostgreSQL that tests share. One that stops or pauses it makes a Postgres of its own."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres):
+    """An empty database of the test's own."""
+    db = postgres.create()
+    yield db
+    db.drop()
+
+
+@pytest.fixture
+def migrated(postgres):
+    """A database of the test's own with the schema in it."""
+    db = postgres.create_migrated()
+    yield db
+    db.drop()
