@@ -6,8 +6,8 @@
  * used are reported with file, document and line; the others of the file apply, and what such a
  * document held before stays, for an editor may be half-way through a save.
  *
- * Objects without a namespace get "default"; uid and creationTimestamp are made up where the file
- * has none: the uid from kind, namespace and name, so that it is stable.
+ * What an API server would add is added: the namespace "default", a uid (made from kind, namespace
+ * and name, so that it is stable), a Secret's stringData in its data.
  */
 #ifndef SB_CONTROLPLANE_KUBE_MANIFESTS_H
 #define SB_CONTROLPLANE_KUBE_MANIFESTS_H

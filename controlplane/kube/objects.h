@@ -24,6 +24,7 @@ struct sb_kind {
     bool namespaced;
     bool optional;            /* a custom resource: the API server may not know it */
     const char *const *keep;  /* dotted paths beside apiVersion, kind and metadata; ended by NULL */
+    const char *selector;     /* field selector of lists and watches; NULL: all */
 };
 
 /* All kinds, ended by kind NULL; NULL when there is none of that name (and group). */
