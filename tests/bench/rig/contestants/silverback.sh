@@ -1,0 +1,25 @@
+#!/bin/bash
+# Silverback's data plane, DB-less, one worker. BIN_SB: the folder of its programs.
+# VARIANT: plain.
+conf() {
+  mkdir -p "$DIR"
+  {
+    printf '_format_version: "3.0"\nservices:\n- name: s\n  url: http://127.0.0.1:%s\n  routes:\n' "$UPSTREAM"
+    if [ -n "$ROUTES" ]; then
+      awk '{ printf "  - {name: r%d, hosts: [\"%s\"], paths: [\"%s\"], strip_path: false}\n", NR, $1, $2 }' "$ROUTES"
+    else
+      printf '  - {name: r, paths: ["/"], strip_path: false}\n'
+    fi
+  } > "$DIR/kong.yml"
+}
+case $1 in
+caps) echo "http routes tls ws" ;;
+start) conf
+  export KONG_DATABASE=off KONG_PREFIX=$DIR/prefix KONG_DECLARATIVE_CONFIG=$DIR/kong.yml KONG_NGINX_DAEMON=off \
+    KONG_NGINX_WORKER_PROCESSES=${W:-1} KONG_PROXY_LISTEN="127.0.0.1:$PORT reuseport backlog=16384, 127.0.0.1:$TLS_PORT ssl reuseport backlog=16384" \
+    KONG_STREAM_LISTEN=off KONG_ADMIN_LISTEN="127.0.0.1:$ADMIN_PORT" KONG_STATUS_LISTEN=off KONG_ADMIN_GUI_LISTEN=off \
+    KONG_PROXY_ACCESS_LOG=off KONG_ADMIN_ACCESS_LOG=off KONG_LOG_LEVEL=error KONG_PROXY_ERROR_LOG=/dev/stderr \
+    KONG_SSL_CERT=$CERT KONG_SSL_CERT_KEY=$KEY KONG_UPSTREAM_KEEPALIVE_MAX_REQUESTS=100000000 \
+    KONG_NGINX_HTTP_KEEPALIVE_REQUESTS=100000000 KONG_NGINX_HTTP_KEEPALIVE_TIMEOUT=300s
+  exec "$BIN_SB/silverback-dataplane" start ;;
+esac
