@@ -10,12 +10,9 @@ Figures are ratios against a peer of the same run, or counts; nothing here passe
 import argparse
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
@@ -47,27 +44,8 @@ def bench_cpu(o):
 
 
 def bench_syscalls(o):
-    """One worker under strace while a fixed number of keep-alive requests goes through."""
-    print(f"system calls per proxied request ({o.requests} requests, 16 keep-alive connections)")
-    with tempfile.TemporaryDirectory() as scratch:
-        count_syscalls(pathlib.Path(scratch), o.requests)
-
-
-def count_syscalls(scratch, requests):
-    from gateway_for_bench import Origin, start_gateway  # noqa: PLC0415: needs the built programs
-    with Origin() as origin, start_gateway(scratch, origin.port) as gateway:
-        before = gateway.answered()
-        trace = subprocess.Popen(["strace", "-f", "-c", "-o", scratch / "trace", "-p", str(gateway.pid)],
-                                 stderr=subprocess.PIPE, text=True)
-        trace.stderr.readline()     # "Process N attached"
-        gateway.load(requests)
-        trace.send_signal(2)
-        trace.wait()
-        served = gateway.answered() - before
-    text = (scratch / "trace").read_text()
-    total = int(re.findall(r"(\d+)\s+\d*\s*total", text)[-1])
-    print("\n".join(text.splitlines()[:10]))
-    print(f"  {total} calls / {served} requests = {total / served:.2f} a request (goal: at most 4.5)")
+    print("system calls per proxied request (goal: at most 4.5)")
+    rig("syscalls", ["floor-http", "nginx", "haproxy", "silverback"], 1)
 
 
 def bench_propagation(o):
@@ -80,7 +58,6 @@ def main():
     p.add_argument("--cases", default="plain", help="cases of the rig (plain,tls,routes10k,body64k ...)")
     p.add_argument("--contestants", default=",".join(CONTESTANTS))
     p.add_argument("--rounds", type=int, default=3)
-    p.add_argument("--requests", type=int, default=20000)
     p.add_argument("--ingresses", default="10,1000,10000")
     o = p.parse_args()
     parts = o.part or ["cpu", "syscalls", "propagation"]

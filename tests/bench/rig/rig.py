@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Proxy bench rig: CPU time per proxied request, latency, memory, reloads.
 
-  bench.py [-r ROUNDS] [-o results.jsonl] -c CASE[,CASE] CONTESTANT[:VARIANT] ...
-  bench.py --report results.jsonl [--base nginx]
+  rig.py [-r ROUNDS] [-o results.jsonl] -c CASE[,CASE] CONTESTANT[:VARIANT] ...
+  rig.py --report results.jsonl [--base nginx]
 
 A contestant is contestants/NAME.sh (see contestants/silverback.sh.example).
 Cases: plain conns tls tlshs h2m1 h2m32 body64k body1m routes10 routes1k
@@ -215,6 +215,17 @@ def plain(px): return per_req(px, "-c", 64)
 def conns(px):       # one connection: no batching, the latency floor
     return per_req(px, "-c", 1)
 @case()
+def syscalls(px):    # counted by strace, which slows all of them alike; never mixed with times
+    out = f"{px.dir}/strace"
+    pids = [a for p in session_pids(px.p.pid) for a in ("-p", str(p))]
+    trace = subprocess.Popen(["strace", "-f", "-c", "-o", out, *pids], stderr=subprocess.PIPE, text=True)
+    trace.stderr.readline()                     # "Process N attached"
+    r = gen("-c", 64, "-w", 0, "-d", 3)
+    trace.send_signal(signal.SIGINT)
+    trace.communicate()
+    total = re.findall(r"(\d+)\s+(?:\d+\s+)?total", open(out).read())[-1]
+    return dict(requests=r["requests"], syscalls=int(total) / max(r["requests"], 1))
+@case()
 def body64k(px): return per_req(px, "-c", 32, "-u", "/64k")
 @case()
 def body1m(px): return per_req(px, "-c", 8, "-u", "/1m")
@@ -363,7 +374,7 @@ def start_origin():
 
 def report(path, base):
     rows = [json.loads(l) for l in open(path)]
-    keys = ["cpu_us", "user_us", "sys_us", "cpu_us_mb", "rps", "MBps", "p50", "p99", "p999", "max", "errs", "non2xx", "rate", "kb_per_conn", "rss_kb", "pss_kb", "base_pss_kb",
+    keys = ["cpu_us", "syscalls", "user_us", "sys_us", "cpu_us_mb", "rps", "MBps", "p50", "p99", "p999", "max", "errs", "non2xx", "rate", "kb_per_conn", "rss_kb", "pss_kb", "base_pss_kb",
             "start_s", "ready_s", "base_p99", "base_p999", "base_max", "base_errs", "push_s", "live_s", "cpu_s", "worker_rss", "prop_min_s", "prop_med_s", "prop_max_s", "util"]
     cases = list(dict.fromkeys(r["case"] for r in rows))
     for c in cases:
