@@ -1,8 +1,8 @@
 /* router.h - which route answers a request.
  *
- * A router is immutable and made by the config thread. A lookup walks one prefix tree, host first and
- * path behind it, and looks at the routes it meets in priority order (match.c tells how); a change
- * copies the few tree nodes on its way and shares the rest with the router before (tree.h).
+ * A router is immutable and made by the config thread. A lookup walks one prefix tree, host first
+ * and path behind it, and looks at the routes it meets in priority order (match.c tells how); a
+ * change copies the few tree nodes on its way and shares the rest with the router before (tree.h).
  *
  * Rules: Kong's, of each flavor, in its actual order of precedence (priority.c).
  */
@@ -28,12 +28,12 @@ struct sb_router_header {
 };
 
 struct sb_router_request {
-    struct sb_str method;           /* "GET" */
-    enum sb_protocol scheme;        /* of the connection: HTTP, HTTPS; TCP, TLS, UDP on a stream */
-    struct sb_str host;             /* Host header as sent, port and case included; "" when absent */
-    struct sb_str path;             /* normalised (sb_path_normalise), without query */
-    struct sb_str query;            /* without '?' */
-    struct sb_str sni;              /* "" when none */
+    struct sb_str method;    /* "GET" */
+    enum sb_protocol scheme; /* of the connection: HTTP, HTTPS; TCP, TLS, UDP on a stream */
+    struct sb_str host;      /* Host header as sent, port and case included; "" when absent */
+    struct sb_str path;      /* normalised (sb_path_normalise), without query */
+    struct sb_str query;     /* without '?' */
+    struct sb_str sni;       /* "" when none */
     const struct sb_router_header *headers;
     size_t nheaders;
     /* The client after real-ip processing, and the local end (the port after port_maps; a port in
@@ -49,10 +49,11 @@ struct sb_router_match {
     /* How many bytes strip_path takes off the front of the path; 0 when no path took part. */
     size_t prefix_len;
     /* The text that matched, for X-Forwarded-Prefix: nearly always those bytes, but Kong strips as
-     * many bytes as matched even where they matched elsewhere. Lives as long as request and router. */
+     * many bytes as matched even where they matched elsewhere. Lives as long as request and router.
+     */
     struct sb_str prefix;
-    bool path_handling_v1;                /* the route's, where the flavor knows it */
-    const struct sb_router_regex *regex;  /* the regex that matched the path; NULL: none did */
+    bool path_handling_v1;               /* the route's, where the flavor knows it */
+    const struct sb_router_regex *regex; /* the regex that matched the path; NULL: none did */
     /* What was looked at: tests assert on these counts. */
     unsigned candidates, regexes;
 };
@@ -62,8 +63,8 @@ bool sb_router_match(const struct sb_router *r, const struct sb_router_request *
                      struct sb_router_match *out);
 
 /* The path of the upstream request, escaped, without query, by strip_path, path_handling and the
- * service's path. Written to out (cap bytes, no NUL); false when it does not fit: 3 * path.len + the
- * service path's length * 3 + 2 always do. */
+ * service's path. Written to out (cap bytes, no NUL); false when it does not fit: 3 * path.len +
+ * the service path's length * 3 + 2 always do. */
 bool sb_router_upstream_path(const struct sb_router_match *m, struct sb_str path, char *out,
                              size_t cap, size_t *len);
 

@@ -1,0 +1,422 @@
+/* match.c - the lookup.
+ *
+ * Two walks down the tree collect the lists that the request's host and path lead to: at most a
+ * few, whatever the number of routes, for each is a route's own host pattern (or none) with a
+ * prefix of the path. Then the lists are merged by rank: the best head of all is looked at, the
+ * first candidate that fits is the answer.
+ *
+ *     GET x.a.com /foo/bar        any host:     /        [r7 r2]
+ *                                 *.a.com:      /foo     [r9]
+ *                                 x.a.com:      /foo/bar [r1]   /foo [r3 r4]
+ *
+ * No memory, no lock. Costs: a step for each byte of host and path that the tree knows, a check for
+ * each candidate that ranks above the answer.
+ */
+#include <arpa/inet.h>
+
+#include "dataplane/router/lookup.h"
+
+/* More lists than this on one way (prefixes nested deeper than 64) are looked at as they are met.
+ */
+enum { RUNS_MAX = 64, MARK_MAX = ' ' };
+
+struct run {
+    const struct sb_tree_entry *at, *end;
+};
+
+struct search {
+    struct sb_lookup *l;
+    struct run runs[RUNS_MAX];
+    size_t nruns;
+    const struct sb_tree_entry *best; /* of the lists that did not fit into runs */
+    struct sb_hit best_hit;
+};
+
+/* -- does a candidate fit? -----------------------------------------------------------------------
+ */
+
+static bool method_fits(const struct sb_lookup *l, const struct sb_rule *rule)
+{
+    if (!rule->methods && !rule->nmore_methods)
+        return true;
+    if (rule->methods & l->method)
+        return true;
+    for (size_t i = 0; i < rule->nmore_methods; i++) {
+        if (sb_str_eq(rule->more_methods[i], l->q->method))
+            return true;
+    }
+    return false;
+}
+
+static bool name_fits(struct sb_str name, struct sb_str lower, bool fold)
+{
+    if (name.len != lower.len)
+        return false;
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.p[i];
+
+        if (c >= 'A' && c <= 'Z')
+            c = (char)(c + ('a' - 'A'));
+        if (c != lower.p[i] && !(fold && c == '-' && lower.p[i] == '_'))
+            return false;
+    }
+    return true;
+}
+
+static bool value_fits(struct sb_lookup *l, const struct sb_rule_header *h, struct sb_str value)
+{
+    size_t start, end;
+
+    for (size_t i = 0; i < h->nvalues; i++) {
+        if (h->values[i].regex
+                ? sb_regex_match(h->values[i].regex, value, &start, &end, &l->regexes)
+                : sb_str_ieq(h->values[i].text, value))
+            return true;
+    }
+    return false;
+}
+
+static bool header_fits(struct sb_lookup *l, const struct sb_rule_header *h, bool fold)
+{
+    for (size_t i = 0; i < l->q->nheaders; i++) {
+        if (name_fits(l->q->headers[i].name, h->name, fold) &&
+            value_fits(l, h, l->q->headers[i].value))
+            return true;
+    }
+    return false;
+}
+
+static bool headers_fit(struct sb_lookup *l, const struct sb_rule *rule)
+{
+    for (size_t i = 0; i < rule->nheaders; i++) {
+        if (!header_fits(l, &rule->headers[i], rule->fold_dashes))
+            return false;
+    }
+    return true;
+}
+
+static bool host_fits(const struct sb_rule_host *h, struct sb_str name)
+{
+    switch (h->kind) {
+    case SB_HOST_SUFFIX:
+        return sb_str_ends(name, h->text);
+    case SB_HOST_PREFIX:
+        return sb_str_starts(name, h->text);
+    case SB_HOST_EXACT:
+        break;
+    }
+    return sb_str_eq(name, h->text);
+}
+
+/* On a connection without TLS the condition is skipped, so that it can be redirected. */
+static bool sni_fits(const struct sb_lookup *l, const struct sb_rule *rule)
+{
+    if (!rule->nsnis || !l->tls)
+        return true;
+    for (size_t i = 0; l->q->sni.len && i < rule->nsnis; i++) {
+        if (host_fits(&rule->snis[i], l->q->sni))
+            return true;
+    }
+    return false;
+}
+
+static bool addr_fits(const struct sb_rule_net *net, const struct sb_addr *addr)
+{
+    unsigned whole = net->bits / 8, rest = net->bits % 8;
+
+    if (!net->has_ip)
+        return true;
+    if (!addr->known || addr->v6 != net->v6 || memcmp(addr->b, net->addr, whole) != 0)
+        return false;
+    return !rest || ((addr->b[whole] ^ net->addr[whole]) & (0xFF << (8 - rest)) & 0xFF) == 0;
+}
+
+static bool net_fits(const struct sb_rule_net *nets, size_t n, const struct sb_addr *addr,
+                     int32_t port)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (addr_fits(&nets[i], addr) && (nets[i].port == SB_ANY_PORT || nets[i].port == port))
+            return true;
+    }
+    return n == 0;
+}
+
+static void read_addr(struct sb_str text, struct sb_addr *out)
+{
+    char c[INET6_ADDRSTRLEN];
+
+    if (!text.len || text.len >= sizeof c)
+        return;
+    memcpy(c, text.p, text.len);
+    c[text.len] = '\0';
+    out->v6 = strchr(c, ':') != NULL;
+    out->known = inet_pton(out->v6 ? AF_INET6 : AF_INET, c, out->b) == 1;
+}
+
+void sb_lookup_addrs(struct sb_lookup *l)
+{
+    if (l->have_addrs)
+        return;
+    read_addr(l->q->source_ip, &l->source);
+    read_addr(l->q->destination_ip, &l->destination);
+    l->have_addrs = true;
+}
+
+static bool nets_fit(struct sb_lookup *l, const struct sb_rule *rule)
+{
+    if (!rule->nsources && !rule->ndestinations)
+        return true;
+    sb_lookup_addrs(l);
+    return net_fits(rule->sources, rule->nsources, &l->source, l->q->source_port) &&
+           net_fits(rule->destinations, rule->ndestinations, &l->destination, l->port);
+}
+
+/* The tree saw to a prefix already; of regexes the first listed that matches counts. */
+static bool path_fits(struct sb_lookup *l, const struct sb_cand *cand, struct sb_hit *hit)
+{
+    if (!cand->nregexes) {
+        hit->prefix = sb_str_first(l->q->path, cand->nprefixes ? cand->prefixes[0].len : 0);
+        return true;
+    }
+    for (size_t i = 0; i < cand->nregexes; i++) {
+        size_t start, end;
+
+        if (!sb_regex_match(cand->regexes[i], l->q->path, &start, &end, &l->regexes))
+            continue;
+        hit->prefix = sb_str_n(l->q->path.p + start, end - start);
+        hit->regex = cand->regexes[i];
+        return true;
+    }
+    return false;
+}
+
+static bool fits(struct sb_lookup *l, const struct sb_tree_entry *entry, struct sb_hit *hit)
+{
+    const struct sb_rule *rule = entry->cand->rule;
+
+    *hit = (struct sb_hit){0};
+    l->candidates++;
+    return (entry->port == SB_ANY_PORT || entry->port == l->port) && method_fits(l, rule) &&
+           sni_fits(l, rule) && nets_fit(l, rule) && headers_fit(l, rule) &&
+           path_fits(l, entry->cand, hit);
+}
+
+/* -- the walk ------------------------------------------------------------------------------------
+ */
+
+/* A place in the tree: so many bytes of a node's label are behind us. */
+struct cursor {
+    const struct sb_tree_node *n;
+    size_t at;
+};
+
+static bool step(struct cursor *c, char byte)
+{
+    if (c->at == c->n->label_len) {
+        const struct sb_tree_node *child = sb_tree_child(c->n, byte);
+
+        if (!child)
+            return false;
+        *c = (struct cursor){child, 1};
+        return true;
+    }
+    if (sb_tree_label(c->n).p[c->at] != byte)
+        return false;
+    c->at++;
+    return true;
+}
+
+static void take_list(struct search *s, const struct sb_tree_list *list)
+{
+    if (s->nruns < RUNS_MAX) {
+        s->runs[s->nruns++] = (struct run){list->e, list->e + list->len};
+        return;
+    }
+    for (uint32_t i = 0; i < list->len; i++) {
+        struct sb_hit hit;
+
+        if (s->best && sb_rank_cmp(&list->e[i].rank, &s->best->rank) <= 0)
+            return;
+        if (fits(s->l, &list->e[i], &hit)) {
+            s->best = &list->e[i];
+            s->best_hit = hit;
+            return;
+        }
+    }
+}
+
+/* Takes the lists of all prefixes of the path. */
+static void walk_path(struct search *s, struct cursor c, struct sb_str path)
+{
+    for (;;) {
+        struct sb_str rest = sb_str_from(sb_tree_label(c.n), c.at);
+
+        if (!sb_str_starts(path, rest))
+            return;
+        path = sb_str_from(path, rest.len);
+        if (c.n->list)
+            take_list(s, c.n->list);
+        if (!path.len)
+            return;
+        c = (struct cursor){sb_tree_child(c.n, path.p[0]), 0};
+        if (!c.n)
+            return;
+    }
+}
+
+static void walk_mark(struct search *s, struct cursor c, char mark, struct sb_str path)
+{
+    if (step(&c, mark))
+        walk_path(s, c, path);
+}
+
+/* Host backwards: the exact one at its end, and a wildcard behind every dot. */
+static void walk_host(struct search *s, struct cursor c, struct sb_str host, struct sb_str path)
+{
+    if (!step(&c, SB_TREE_HOST))
+        return;
+    for (size_t i = host.len; i-- > 0;) {
+        if ((unsigned char)host.p[i] <= MARK_MAX || !step(&c, host.p[i]))
+            return;
+        if (host.p[i] == '.')
+            walk_mark(s, c, SB_TREE_WILD, path);
+    }
+    walk_mark(s, c, SB_TREE_EXACT, path);
+}
+
+/* Host forwards: a right wildcard behind every dot. */
+static void walk_host_prefixes(struct search *s, struct cursor c, struct sb_str host,
+                               struct sb_str path)
+{
+    if (!step(&c, SB_TREE_PREFIX))
+        return;
+    for (size_t i = 0; i < host.len; i++) {
+        if ((unsigned char)host.p[i] <= MARK_MAX || !step(&c, host.p[i]))
+            return;
+        if (host.p[i] == '.')
+            walk_mark(s, c, SB_TREE_WILD, path);
+    }
+}
+
+static void walk(struct search *s, const struct sb_tree_node *root, struct sb_str host,
+                 struct sb_str path)
+{
+    struct cursor c = {root, 0};
+
+    if (host.len) {
+        walk_host(s, c, host, path);
+        walk_host_prefixes(s, c, host, path);
+    }
+    walk_mark(s, c, SB_TREE_ANY, path);
+}
+
+/* -- the choice ----------------------------------------------------------------------------------
+ */
+
+/* The run with the best head, used-up ones dropped on the way; NULL: none is left. */
+static struct run *best_run(struct search *s)
+{
+    struct run *best = NULL;
+
+    for (size_t i = 0; i < s->nruns; i++) {
+        if (s->runs[i].at == s->runs[i].end)
+            s->runs[i--] = s->runs[--s->nruns];
+        else if (!best || sb_rank_cmp(&s->runs[i].at->rank, &best->at->rank) > 0)
+            best = &s->runs[i];
+    }
+    return best;
+}
+
+static const struct sb_tree_entry *choose(struct search *s, struct sb_hit *hit)
+{
+    struct run *run;
+
+    while ((run = best_run(s))) {
+        const struct sb_tree_entry *entry = run->at++;
+
+        if (s->best && sb_rank_cmp(&entry->rank, &s->best->rank) < 0)
+            break;
+        if (fits(s->l, entry, hit))
+            return entry;
+    }
+    *hit = s->best_hit;
+    return s->best;
+}
+
+static bool is_utf8(struct sb_str s)
+{
+    size_t i = 0;
+
+    while (i < s.len) {
+        unsigned char c = (unsigned char)s.p[i];
+        size_t more = c < 0x80 ? 0 : c < 0xE0 ? 1 : c < 0xF0 ? 2 : 3;
+        unsigned second = i + 1 < s.len ? (unsigned char)s.p[i + 1] : 0;
+
+        if (c >= 0x80 && (c < 0xC2 || c > 0xF4 || s.len - i <= more))
+            return false;
+        for (size_t k = 1; k <= more; k++) {
+            if (((unsigned char)s.p[i + k] & 0xC0) != 0x80)
+                return false;
+        }
+        if ((c == 0xE0 && second < 0xA0) || (c == 0xED && second > 0x9F) ||
+            (c == 0xF0 && second < 0x90) || (c == 0xF4 && second > 0x8F))
+            return false;
+        i += 1 + more;
+    }
+    return true;
+}
+
+static void lookup_init(struct sb_lookup *l, const struct sb_router_request *q)
+{
+    *l = (struct sb_lookup){.q = q};
+    l->stream = q->scheme >= SB_PROTO_TCP;
+    if (l->stream) {
+        l->tls = q->sni.len > 0;
+        l->port = q->destination_port;
+        return;
+    }
+    l->tls = q->scheme == SB_PROTO_HTTPS || q->scheme == SB_PROTO_GRPCS;
+    l->method = sb_rule_method(q->method);
+    l->host = sb_rule_split_host(q->host, &l->port);
+    if (l->port == SB_ANY_PORT)
+        l->port = q->destination_port;
+}
+
+static void collect(const struct sb_router *r, struct search *s)
+{
+    const struct sb_router_request *q = s->l->q;
+    const char port[] = {(char)(q->destination_port >> 8), (char)q->destination_port};
+
+    if (!s->l->stream) {
+        walk(s, r->http, s->l->host, q->path);
+        return;
+    }
+    walk(s, r->stream, q->sni, sb_str_n(port, sizeof port));
+    if (!s->l->tls)
+        walk_mark(s, (struct cursor){r->stream, 0}, SB_TREE_NO_SNI, sb_str_n(port, sizeof port));
+}
+
+bool sb_router_match(const struct sb_router *r, const struct sb_router_request *q,
+                     struct sb_router_match *out)
+{
+    struct sb_lookup l;
+    struct search s = {.l = &l};
+    const struct sb_tree_entry *entry = NULL;
+    struct sb_hit hit = {0};
+
+    lookup_init(&l, q);
+    /* Kong's engine refuses the whole request where a field that it reads is not UTF-8. */
+    if (!(r->utf8_paths && !l.stream && !is_utf8(q->path))) {
+        collect(r, &s);
+        entry = choose(&s, &hit);
+    }
+    *out = (struct sb_router_match){.candidates = l.candidates, .regexes = l.regexes};
+    if (!entry)
+        return false;
+    out->route = entry->cand->rule->route;
+    out->prefix = hit.prefix;
+    out->prefix_len = hit.prefix.len;
+    out->regex = hit.regex;
+    out->path_handling_v1 = entry->cand->rule->path_handling_v1;
+    return true;
+}
