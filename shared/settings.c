@@ -588,6 +588,9 @@ enum sb_rc sb_settings_load(const struct sb_settings_source *source, struct sb_s
     environment(&l);
     if (source->prefix)
         assign(&l, SB_STR("prefix"), sb_str_c(source->prefix), "--prefix");
+    if (source->db_timeout_s > 0)
+        assign(&l, SB_STR("pg_timeout"),
+               sb_arena_printf(s->arena, "%.0f", source->db_timeout_s * 1000), "--db-timeout");
     follow_aliases(&l);
     for (size_t i = 0; i < s->slots.len; i++)
         check(&l, s->slots.p[i]);

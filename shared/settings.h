@@ -49,6 +49,7 @@ struct sb_settings;
 struct sb_settings_source {
     const char *conf;       /* -c FILE; NULL: /etc/kong/kong.conf, /etc/kong.conf, none */
     const char *prefix;     /* -p DIR; NULL: none given */
+    double db_timeout_s;    /* --db-timeout, for pg_timeout; 0: not given */
     const char *const *env; /* environ */
 };
 

@@ -69,8 +69,12 @@ static void log_warnings(struct sb_str text)
 
 struct sb_settings *sb_options_settings(const struct sb_options *options)
 {
-    struct sb_settings_source source = {options->conf, options->prefix,
-                                        (const char *const *)environ};
+    struct sb_settings_source source = {
+        .conf = options->conf,
+        .prefix = options->prefix,
+        .db_timeout_s = options->db_timeout_s,
+        .env = (const char *const *)environ,
+    };
     struct sb_settings *s = NULL;
     struct sb_buf problems, warnings;
     struct sb_str text;
