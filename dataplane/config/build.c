@@ -679,15 +679,13 @@ const struct sb_snapshot *sb_builder_build(struct sb_builder *b, uint64_t versio
         .upstreams = b->slots.now,
     };
     box->generation = sb_lifetimes_publish(b->lifetimes);
+    sb_lifetimes_drop(b->lifetimes, box->generation, free, box); /* goes with its generation */
     return &box->snap;
 }
 
 void sb_builder_retire(struct sb_builder *b, const struct sb_snapshot *snap)
 {
-    struct box *box = (struct box *)snap;
-
-    sb_lifetimes_retire(b->lifetimes, box->generation);
-    free(box);
+    sb_lifetimes_retire(b->lifetimes, ((const struct box *)snap)->generation);
 }
 
 static void free_names(struct sb_map *names)
@@ -791,5 +789,6 @@ size_t sb_builder_held(const struct sb_builder *b)
 
 size_t sb_builder_waiting(const struct sb_builder *b)
 {
-    return sb_lifetimes_waiting(b->lifetimes);
+    /* Without the snapshots themselves, each of which waits for its own end. */
+    return sb_lifetimes_waiting(b->lifetimes) - sb_lifetimes_held(b->lifetimes);
 }

@@ -281,12 +281,12 @@ static uint32_t write_row(struct sb_model *m, const struct sb_value *row)
     return body;
 }
 
-/* updated_at is the last member: the text before it. */
+/* updated_at is the last member: the text before it, or before the closing brace. */
 static struct sb_str without_updated(struct sb_str text, uint32_t body)
 {
-    ptrdiff_t at = sb_str_find(text, SB_STR("\"updated_at\":"), body);
+    ptrdiff_t at = sb_str_find(text, SB_STR(",\"updated_at\":"), body);
 
-    return at < 0 ? text : sb_str_first(text, (size_t)at);
+    return sb_str_first(text, at < 0 ? text.len - 1 : (size_t)at);
 }
 
 static void link_row(struct sb_model *m, struct sb_node *node)
