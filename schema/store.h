@@ -3,8 +3,8 @@
  * Values go in as clients sent them and come out as readers see them (sb_entity_read); validation
  * happens inside. A store is used by one thread. Calls block (PostgreSQL) for at most pg_timeout.
  *
- * On failure: SB_UNAVAILABLE and words in e->message (code 8) when the database is away; otherwise *e
- * says it as Kong does and the rc is SB_INVALID, SB_NOTFOUND or SB_CONFLICT. Results live in the
+ * On failure: SB_UNAVAILABLE and words in e->message (code 8) when the database is away; otherwise
+ * *e says it as Kong does and the rc is SB_INVALID, SB_NOTFOUND or SB_CONFLICT. Results live in the
  * arena of ctx.
  */
 #ifndef SB_SCHEMA_STORE_H
@@ -20,6 +20,10 @@ SB_MUST enum sb_rc sb_store_pg(struct sb_pg *pg, struct sb_store **out, struct s
 /* The store in memory; empty but for the default workspace. */
 struct sb_store *sb_store_memory(void);
 void sb_store_free(struct sb_store *s);
+
+/* Refuses writes of validated input with code 12, after everything else was looked at: what the
+ * Admin API of a node without a database answers. Rows may still be put. */
+void sb_store_set_read_only(struct sb_store *s, bool read_only);
 
 /* Transactions; without one every call is its own. Memory: rollback restores what was there. */
 SB_MUST enum sb_rc sb_store_begin(struct sb_store *s, struct sb_err *err);
@@ -59,7 +63,7 @@ struct sb_store_page {
     struct sb_str after_id; /* rows behind this id; empty: from the start */
     const struct sb_str *tags;
     size_t ntags;
-    bool tags_any;          /* any of them, not all */
+    bool tags_any;            /* any of them, not all */
     const char *parent_field; /* rows whose foreign field is parent_id; NULL: all */
     struct sb_str parent_id;
 };
@@ -69,16 +73,26 @@ SB_MUST enum sb_rc sb_store_list(struct sb_store *s, struct sb_schema_ctx *ctx,
                                  const struct sb_entity *kind, const struct sb_store_page *page,
                                  struct sb_value **rows, bool *more, struct sb_kong_error *e);
 
-/* Stored rows as they are (ids, nulls left out, all workspaces), for the config thread and for exports: all of
- * a kind, or those of the ids given. */
+/* Stored rows as they are (ids, nulls left out, all workspaces; ttl: seconds left), for the config
+ * thread and for exports: all of a kind, or those of the ids given; in no order. */
 SB_MUST enum sb_rc sb_store_rows(struct sb_store *s, struct sb_arena *arena,
-                                 const struct sb_entity *kind, const struct sb_str *ids, size_t nids,
-                                 struct sb_value **rows, struct sb_err *err);
+                                 const struct sb_entity *kind, const struct sb_str *ids,
+                                 size_t nids, struct sb_value **rows, struct sb_err *err);
 
-/* Writes rows that are complete and valid already (control plane, declarative import): by id. */
+/* Writes rows that are complete and valid already (control plane, declarative import): by id, a row
+ * that is there is replaced. rows: an array; ids in it are distinct. All of them or none: when one
+ * is refused (SB_CONFLICT: unique or foreign key; SB_INVALID), *refused is the index of the first
+ * such row, err says why in Kong's words, and a transaction under way goes on without this call. */
+SB_MUST enum sb_rc sb_store_put_rows(struct sb_store *s, struct sb_arena *arena,
+                                     const struct sb_entity *kind, const struct sb_value *rows,
+                                     size_t *refused, struct sb_err *err);
 SB_MUST enum sb_rc sb_store_put_row(struct sb_store *s, struct sb_arena *arena,
                                     const struct sb_entity *kind, const struct sb_value *row,
                                     struct sb_err *err);
+/* Deletes by id, cascading; ids that are not there are fine. SB_CONFLICT as above. */
+SB_MUST enum sb_rc sb_store_drop_rows(struct sb_store *s, struct sb_arena *arena,
+                                      const struct sb_entity *kind, const struct sb_str *ids,
+                                      size_t nids, size_t *refused, struct sb_err *err);
 SB_MUST enum sb_rc sb_store_drop_row(struct sb_store *s, const struct sb_entity *kind,
                                      struct sb_str id, struct sb_err *err);
 
