@@ -34,16 +34,18 @@ struct sb_sync_config {
     const char *tag;      /* the managed tag; NULL: managed-by-ingress-controller */
     const char *identity; /* who leads, for the epoch row */
     bool elect;           /* lead as soon as the database lets us (there is no Lease) */
-    /* A write was committed (or found unnecessary): the rows equal the objects as of now. */
+    /* The rows equal the objects as of now: after a commit, or when a change needed none. */
     void (*on_written)(void *arg, uint64_t version);
-    /* Somebody else has a newer epoch: we must not lead any more. */
+    /* Somebody else has a newer epoch: we must not lead any more. Not called with `elect`. */
     void (*on_fenced)(void *arg);
     /* A problem of an object, once until its words change: "Ingress/ns/name", "...". */
     void (*on_failure)(void *arg, struct sb_str object, struct sb_str message);
     void *arg;
 };
 
-struct sb_sync *sb_sync_start(const struct sb_sync_config *config);
+/* Texts and what config points to must live as long. */
+SB_MUST enum sb_rc sb_sync_start(const struct sb_sync_config *config, struct sb_sync **out,
+                                 struct sb_err *err);
 /* Waits for a transaction under way. */
 void sb_sync_stop(struct sb_sync *sync);
 
