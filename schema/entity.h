@@ -59,6 +59,7 @@ struct sb_schema_ctx {
     bool expressions;       /* router_flavor = expressions */
     bool traditional;       /* router_flavor = traditional */
     bool keep_transforms;   /* _transform: false - values are in stored form already */
+    bool updating;          /* set by sb_entity_update: absent is no error, null is */
     bool import;            /* keep updated_at and ttl as given (declarative documents) */
     /* Enabled plugins by name; NULL: all that are known. */
     bool (*plugin_enabled)(void *arg, struct sb_str name);
@@ -80,7 +81,7 @@ struct sb_field {
     enum sb_ftype type;
     unsigned flags;
     const char *def;           /* default, as JSON text; NULL: none */
-    const char *eq;            /* the only value it may have, as JSON text ("null") */
+    const char *eq;            /* the only value it may have, as text ("null") */
     const char *const *one_of; /* NULL-terminated; integers as text */
     const char *const *not_one_of;
     bool has_between, has_gt, has_len_min, has_len_max, has_len_eq;
@@ -147,6 +148,7 @@ struct sb_subschema {
 /* Values that are computed when written: on a change of `input`, with `needs` given beside it. */
 struct sb_transform {
     const char *input, *needs; /* dotted paths; needs: NULL when there are none */
+    bool always;               /* also for values that are in stored form already */
     void (*apply)(struct sb_schema_ctx *ctx, struct sb_value *entity);
 };
 
@@ -215,7 +217,7 @@ struct sb_uuid sb_entity_id(const struct sb_entity *kind, struct sb_str key);
 struct sb_str sb_entity_cache_key(struct sb_arena *a, const struct sb_entity *kind,
                                   const struct sb_value *entity, struct sb_str ws_id);
 
-/* For checks: puts a message at a dotted path (an earlier one stays), or into "@entity". */
+/* For checks: puts a message at a dotted path (in place of an earlier one), or into "@entity". */
 void sb_errors_field(struct sb_arena *a, struct sb_value *errors, const char *path,
                      const char *text);
 void sb_errors_entity(struct sb_arena *a, struct sb_value *errors, const char *text);

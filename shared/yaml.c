@@ -28,8 +28,7 @@ enum {
     INDEX_FROM = 16, /* members, from which a mapping gets an index */
 };
 
-/* -- scalars --------------------------------------------------------------------------------------
- */
+/* -- scalars ----------------------------------------------------------------------------------- */
 
 enum plain { PLAIN_STR, PLAIN_NULL, PLAIN_BOOL, PLAIN_INT, PLAIN_NUM };
 
@@ -163,8 +162,7 @@ static enum plain resolve(struct sb_str s, struct sb_value *v)
     return number(p, &v->n) ? PLAIN_NUM : PLAIN_STR;
 }
 
-/* -- reading --------------------------------------------------------------------------------------
- */
+/* -- reading ----------------------------------------------------------------------------------- */
 
 struct reader {
     yaml_parser_t parser;
@@ -560,8 +558,7 @@ enum sb_rc sb_yaml_parse(struct sb_arena *a, struct sb_str text, struct sb_value
     return rc;
 }
 
-/* -- writing --------------------------------------------------------------------------------------
- */
+/* -- writing ----------------------------------------------------------------------------------- */
 
 static bool is_letter(unsigned char c)
 {

@@ -1,0 +1,123 @@
+#include "schema/plugin_checks.h"
+
+#include "schema/types.h"
+#include "schema/uri.h"
+#include "schema/validate.h"
+
+static const char *const periods[] = {"second", "minute", "hour", "day", "month", "year", NULL};
+
+/* A longer period never allows less than a shorter one. */
+static const char *check_periods(struct sb_schema_ctx *ctx, const struct sb_value *v,
+                                 const char *the)
+{
+    for (const char *const *x = periods; *x; x++) {
+        const struct sb_value *low = sb_get(v, *x);
+
+        for (const char *const *y = x + 1; sb_is_number(low) && *y; y++) {
+            const struct sb_value *high = sb_get(v, *y);
+
+            if (sb_is_number(high) && sb_number(high) < sb_number(low))
+                return sb_say(ctx,
+                              "%s limit for %s(%.1f) cannot be lower than the limit for %s(%.1f)",
+                              the, *y, sb_number(high), *x, sb_number(low));
+        }
+    }
+    return NULL;
+}
+
+const char *sb_check_rate_limit_periods(struct sb_schema_ctx *ctx, const struct sb_field *f,
+                                        const struct sb_value *v)
+{
+    (void)f;
+    return check_periods(ctx, v, "the");
+}
+
+const char *sb_check_rate_limits(struct sb_schema_ctx *ctx, const struct sb_field *f,
+                                 const struct sb_value *v)
+{
+    const struct sb_value *rate = sb_get(v, "sync_rate");
+    bool redis = sb_str_is(sb_value_str_at(v, "policy"), "redis");
+    const char *why = check_periods(ctx, v, "The");
+
+    (void)f;
+    if (why || !sb_is_number(rate) || sb_number(rate) == -1)
+        return why;
+    if (!redis)
+        return "sync_rate can only be used with the redis policy";
+    return sb_number(rate) < 0.02 ? "sync_rate must be greater than 0.02, or -1 to disable" : NULL;
+}
+
+const char *sb_check_termination(struct sb_schema_ctx *ctx, const struct sb_field *f,
+                                 const struct sb_value *v)
+{
+    bool message = !sb_is_nil(sb_get(v, "message")), body = !sb_is_nil(sb_get(v, "body"));
+    bool content_type = !sb_is_nil(sb_get(v, "content_type"));
+
+    (void)ctx;
+    (void)f;
+    if (message && (content_type || body))
+        return "message cannot be used with content_type or body";
+    if (content_type && !body)
+        return "content_type requires a body";
+    if (sb_value_bool_at(v, "echo", false) && (content_type || body))
+        return "echo cannot be used with content_type and body";
+    return NULL;
+}
+
+const char *sb_check_oauth2_grants(struct sb_schema_ctx *ctx, const struct sb_field *f,
+                                   const struct sb_value *v)
+{
+    static const char *const grants[] = {"enable_authorization_code", "enable_implicit_grant",
+                                         "enable_client_credentials", "enable_password_grant",
+                                         NULL};
+
+    (void)ctx;
+    (void)f;
+    for (const char *const *g = grants; *g; g++) {
+        if (sb_value_bool_at(v, *g, false))
+            return NULL;
+    }
+    return "at least one of these fields must be true: enable_authorization_code, "
+           "enable_implicit_grant, enable_client_credentials, enable_password_grant";
+}
+
+const char *sb_check_http_log(struct sb_schema_ctx *ctx, const struct sb_field *f,
+                              const struct sb_value *v)
+{
+    const struct sb_member *m;
+    struct sb_url url;
+
+    (void)ctx;
+    (void)f;
+    sb_url_split(sb_value_str_at(v, "http_endpoint"), &url);
+    if (!url.userinfo.p)
+        return NULL;
+    sb_object_each (m, sb_get(v, "headers")) {
+        if (sb_str_ieq(m->key, SB_STR("authorization")))
+            return "specifying both an 'Authorization' header and user info in 'http_endpoint' is "
+                   "not "
+                   "allowed";
+    }
+    return NULL;
+}
+
+/* Headers that a log request sets itself. */
+const char *sb_check_log_header(struct sb_schema_ctx *ctx, const struct sb_field *f,
+                                const struct sb_value *v)
+{
+    static const char *const own[] = {"Host", "Content-Length", "Content-Type", NULL};
+
+    for (const char *const *h = own; *h; h++) {
+        if (sb_str_ieq(v->s, sb_str_c(*h)))
+            return sb_say(ctx, "cannot contain '%s' header", *h);
+    }
+    return sb_check_header_name(ctx, f, v);
+}
+
+const char *sb_check_cors_origin(struct sb_schema_ctx *ctx, const struct sb_field *f,
+                                 const struct sb_value *v)
+{
+    if (sb_str_is(v->s, "*") || !sb_check_regex(ctx, f, v))
+        return NULL;
+    return sb_say(ctx, "'%.*s' is not a valid regex", SB_ARG(v->s));
+}
