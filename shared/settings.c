@@ -747,6 +747,7 @@ bool sb_settings_pg(const struct sb_settings *s, bool ro, struct sb_pg_config *o
         .ssl = pg_on(s, ro, "ssl"),
         .ssl_required = pg_on(s, ro, "ssl_required"),
         .ssl_verify = pg_on(s, ro, "ssl_verify"),
+        .ssl_version = pg_str(s, ro, "ssl_version"),
         .ssl_cert = pg_str(s, ro, "ssl_cert"),
         .ssl_key = pg_str(s, ro, "ssl_cert_key"),
         .ssl_ca = trusted_bundle(s),
