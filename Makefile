@@ -51,6 +51,7 @@ endef
 $(foreach d,$(LIBS),$(eval $(call library,$(d))))
 
 # Embedded SQL and other text is pulled in by .incbin, which the compiler's dependencies miss.
+$(OUT)/obj/migrations/list.o: $(wildcard migrations/*/*.sql)
 $(OUT)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  cc   $<"; )$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@

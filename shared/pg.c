@@ -668,6 +668,17 @@ enum sb_rc sb_pg_exec(struct sb_pg *pg, const char *sql, struct sb_err *err)
     return send_text(pg, sql, err);
 }
 
+enum sb_rc sb_pg_set_timeout(struct sb_pg *pg, int timeout_ms, struct sb_err *err)
+{
+    char sql[64];
+
+    pg->timeout_ms = timeout_ms;
+    if (pg->pooled)
+        return SB_OK; /* the pooler's session is not ours to set */
+    snprintf(sql, sizeof sql, "SET statement_timeout = %d", timeout_ms);
+    return sb_pg_exec(pg, sql, err);
+}
+
 /* libpq wants NUL-terminated text. */
 static enum sb_rc copy_params(struct sb_pg *pg, const struct sb_str *params, int n,
                               const char *const **out, struct sb_err *err)

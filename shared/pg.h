@@ -55,6 +55,9 @@ int sb_pg_socket(const struct sb_pg *pg);         /* for poll(); only to wait fo
 bool sb_pg_pooled(const struct sb_pg *pg);        /* a transaction pooler is in between */
 bool sb_pg_in_transaction(const struct sb_pg *pg);
 
+/* Another limit for the statements from now on; 0: none. */
+SB_MUST enum sb_rc sb_pg_set_timeout(struct sb_pg *pg, int timeout_ms, struct sb_err *err);
+
 /* One or more statements without parameters or rows. */
 SB_MUST enum sb_rc sb_pg_exec(struct sb_pg *pg, const char *sql, struct sb_err *err);
 
