@@ -67,7 +67,10 @@ static int fail(const char *text)
 static enum sb_rc load_settings(const struct options *o, struct sb_settings **out,
                                 struct sb_err *err)
 {
-    struct sb_settings_source source = {o->conf, o->prefix, (const char *const *)environ};
+    struct sb_settings_source source = {.conf = o->conf,
+                                        .prefix = o->prefix,
+                                        .db_timeout_s = o->db_timeout_s,
+                                        .env = (const char *const *)environ};
     struct sb_buf problems, warnings;
     struct sb_str text, line;
     enum sb_rc rc;
@@ -95,8 +98,6 @@ static enum sb_rc connect_db(const struct sb_settings *s, const struct options *
         return sb_err_set(err, SB_INVALID, "there is nothing to migrate: database is off");
     sb_settings_pg(s, false, &config);
     config.application = "silverback-migrations";
-    if (o->db_timeout_s > 0)
-        config.timeout_ms = (int)(o->db_timeout_s * 1000);
     rc = sb_pg_connect(&config, out, err);
     if (!rc && o->db_timeout_s <= 0 && config.timeout_ms < STATEMENT_TIMEOUT_MS)
         rc = sb_pg_set_timeout(*out, STATEMENT_TIMEOUT_MS, err);
