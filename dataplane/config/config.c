@@ -163,16 +163,15 @@ static void publish(struct sb_config *c, uint64_t version, enum sb_config_source
 
 static void follow_source(struct sb_config *c, const struct sb_follow_state *f)
 {
-    snprintf(c->meta.cluster, sizeof c->meta.cluster, "%s", f->cluster);
+    c->meta.mark = f->mark;
     publish(c, f->version, SB_CONFIG_FROM_DATABASE);
     sb_saver_commit(c->saver, &c->meta);
-    sb_follower_report(c->follower, c->meta.version);
 }
 
 /* Looks at the database; what it says goes out at once. */
 static enum sb_rc follow(struct sb_config *c, bool look, struct sb_err *err)
 {
-    bool was_connected = sb_follower_state(c->follower)->connected, changed = false;
+    bool changed = false;
     enum sb_rc rc = sb_follower_step(c->follower, look, &changed, err);
 
     if (rc) {
@@ -181,12 +180,11 @@ static enum sb_rc follow(struct sb_config *c, bool look, struct sb_err *err)
                  err->text);
         pthread_mutex_unlock(&c->shared.lock);
     }
-    if (changed) {
+    if (changed)
         follow_source(c, sb_follower_state(c->follower));
-    } else if (sb_follower_state(c->follower)->connected && !was_connected) {
-        c->source = SB_CONFIG_FROM_DATABASE; /* it has not changed meanwhile */
-        sb_follower_report(c->follower, c->meta.version);
-    }
+    else if (sb_follower_state(c->follower)->connected)
+        c->source = SB_CONFIG_FROM_DATABASE; /* which may have said that nothing changed */
+    sb_follower_report(c->follower, c->meta.version);
     share_state(c);
     return rc;
 }
@@ -308,6 +306,12 @@ static void wait_for_work(struct sb_config *c, int saver_ms)
         sb_error("the config thread can't be woken: %s", strerror(errno));
 }
 
+/* Whether the model is the state of a version, and not between two. */
+static bool is_complete(const struct sb_config *c)
+{
+    return !c->follower || sb_follower_state(c->follower)->version;
+}
+
 static void *config_thread(void *arg)
 {
     struct sb_config *c = arg;
@@ -324,7 +328,7 @@ static void *config_thread(void *arg)
         if (c->follower && follow(c, look, &err))
             sb_warn("config: %s; version %llu stays", err.text,
                     (unsigned long long)c->meta.version);
-        wait_for_work(c, sb_saver_tick(c->saver, sb_clock_ms()));
+        wait_for_work(c, is_complete(c) ? sb_saver_tick(c->saver, sb_clock_ms()) : -1);
     }
     if (c->follower)
         sb_follower_goodbye(c->follower);
@@ -356,7 +360,7 @@ static enum sb_rc start_database(struct sb_config *c, struct sb_err *err)
 
     if (saved) {
         publish(c, c->meta.version, SB_CONFIG_FROM_SAVED);
-        sb_follower_saved(c->follower, c->meta.version, c->meta.cluster);
+        sb_follower_saved(c->follower, c->meta.version, c->meta.mark);
     }
     rc = follow(c, true, err);
     if (rc && !saved)
@@ -479,7 +483,7 @@ void sb_config_stop(struct sb_config *c)
         r->refused = true;
         answer(c, r);
     }
-    sb_saver_stop(c->saver);
+    sb_saver_stop(c->saver, is_complete(c));
     c->saver = NULL;
 }
 

@@ -28,22 +28,22 @@
 struct sb_follower;
 
 struct sb_follow_state {
-    uint64_t version; /* that the model has; 0: none yet */
+    uint64_t version; /* that the model has; 0: none yet, or it is between two: not to be shown */
     uint64_t newest;  /* the newest one that was heard of */
     bool connected, listening;
     uint64_t loads, deltas;
-    char cluster[64]; /* cluster_id of the database that the model came from */
+    int64_t mark; /* of the version, in the change log: tells a past that a restore cut off */
 };
 
-/* The model may hold a saved state of that version and cluster; empty and 0 otherwise. */
+/* The model is empty, or holds a saved state: then say which (saved). */
 struct sb_follower *sb_follower_new(const struct sb_settings *settings, const struct sb_uuid *node,
                                     struct sb_model *model);
 void sb_follower_free(struct sb_follower *f);
-void sb_follower_saved(struct sb_follower *f, uint64_t version, const char *cluster);
+void sb_follower_saved(struct sb_follower *f, uint64_t version, int64_t mark);
 
 /* Brings the model up to date if there is reason to look: it is not connected and may try again, was
  * notified, woken (look), or it is time to poll. *changed: the model has a new version. On failure
- * the model is unchanged, and it will be tried again; err says why, once per outage. */
+ * it will be tried again; what is wrong is told once per outage, later failures of it give SB_OK. */
 SB_MUST enum sb_rc sb_follower_step(struct sb_follower *f, bool look, bool *changed,
                                     struct sb_err *err);
 /* What it waits for: sockets that become readable (at most 2; returns how many), and how long until

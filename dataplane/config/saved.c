@@ -97,7 +97,7 @@ static void add_commit(struct sb_buf *to, const struct sb_saved_meta *meta)
 
     sb_object_set(a, v, SB_STR("node"), sb_value_text(a, meta->node));
     sb_object_set(a, v, SB_STR("source"), sb_value_text(a, meta->source));
-    sb_object_set(a, v, SB_STR("cluster"), sb_value_text(a, meta->cluster));
+    sb_object_set(a, v, SB_STR("mark"), sb_value_int(a, meta->mark));
     sb_object_set(a, v, SB_STR("hash"), sb_value_text(a, meta->hash));
     sb_object_set(a, v, SB_STR("version"), sb_value_int(a, (int64_t)meta->version));
     add_block(to, 'C', sb_json_text(a, v, 0));
@@ -175,8 +175,8 @@ static bool read_commit(struct sb_str payload, struct sb_saved_meta *out)
 
     copy_text(out->node, sizeof out->node, v, "node");
     copy_text(out->source, sizeof out->source, v, "source");
-    copy_text(out->cluster, sizeof out->cluster, v, "cluster");
     copy_text(out->hash, sizeof out->hash, v, "hash");
+    out->mark = sb_value_int_at(v, "mark", 0);
     out->version = (uint64_t)sb_value_int_at(v, "version", 0);
     sb_arena_free(a);
     return ok;
@@ -582,11 +582,12 @@ bool sb_saver_flush(struct sb_saver *s)
     return wait_idle(s);
 }
 
-void sb_saver_stop(struct sb_saver *s)
+void sb_saver_stop(struct sb_saver *s, bool complete)
 {
     if (!s)
         return;
     sb_model_watch_rows(s->model, NULL, NULL);
+    s->dirty = s->dirty && complete;
     (void)sb_saver_flush(s);
     pthread_mutex_lock(&s->shared.lock);
     s->shared.stop = true;

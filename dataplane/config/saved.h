@@ -29,7 +29,7 @@
 struct sb_saved_meta {
     char node[SB_UUID_TEXT_LEN + 1];
     char source[192];  /* "off", or "postgres <database> <schema>" */
-    char cluster[64];  /* the database's cluster_id; "" when there is none */
+    int64_t mark;      /* of that version in the database's change log; 0 without */
     char hash[33];     /* of a declarative document; "" without */
     uint64_t version;
 };
@@ -51,6 +51,8 @@ void sb_saver_commit(struct sb_saver *s, const struct sb_saved_meta *meta);
 int sb_saver_tick(struct sb_saver *s, int64_t now_ms);
 /* Blocks until all that was committed is on disk (or the disk refused); false: it did. */
 bool sb_saver_flush(struct sb_saver *s);
-void sb_saver_stop(struct sb_saver *s); /* flushes, ends the thread, frees */
+/* Flushes (unless the model is between two versions, then the file stays as it is), ends the thread,
+ * frees. */
+void sb_saver_stop(struct sb_saver *s, bool complete);
 
 #endif

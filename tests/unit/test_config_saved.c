@@ -16,7 +16,7 @@
 
 static const struct sb_kind_rules no_rules[] = {{0}};
 static const struct sb_saved_meta here = {
-    .node = "11111111-1111-4111-8111-111111111111", .source = "off"};
+    .node = "11111111-1111-4111-8111-111111111111", .source = "off", .mark = 1};
 
 static char dir[] = "/tmp/sb-saved-XXXXXX", path[64];
 
@@ -117,7 +117,7 @@ static void whole_then_changes(void **state)
         assert_true(sb_saver_flush(s));
     }
     assert_loads(m, 39);
-    sb_saver_stop(s);
+    sb_saver_stop(s, true);
     assert_loads(m, 39);
     sb_model_free(m);
 }
@@ -148,7 +148,7 @@ static void changes_during_the_walk(void **state)
     assert_true(step > 3);
     assert_true(sb_saver_flush(s));
     assert_loads(m, version);
-    sb_saver_stop(s);
+    sb_saver_stop(s, true);
     free(text);
     sb_model_free(m);
 }
@@ -172,7 +172,7 @@ static void grows_and_is_written_anew(void **state)
     assert_loads(m, version - 1);
     assert_int_equal(stat(path, &st), 0);
     assert_true(st.st_size < 2 * 1024 * 1024);
-    sb_saver_stop(s);
+    sb_saver_stop(s, true);
     free(text);
     sb_model_free(m);
 }
@@ -195,7 +195,7 @@ static void damage(void **state)
     put(m, "routes", 1, "two");
     drop(m, "routes", 2);
     commit(s, 2);
-    sb_saver_stop(s);
+    sb_saver_stop(s, true);
     assert_loads(m, 2);
     sb_buf_init(&whole, 0);
     assert_true(sb_buf_read_file(&whole, path));
@@ -233,7 +233,7 @@ static void foreign_files_are_refused(void **state)
 
     (void)state;
     commit(s, 7);
-    sb_saver_stop(s);
+    sb_saver_stop(s, true);
     sb_model_free(m);
     snprintf(other.node, sizeof other.node, "22222222-1111-4111-8111-111111111111");
     assert_int_equal(load_again(&other, &err), SB_INVALID);
@@ -265,7 +265,7 @@ static void a_disk_that_refuses_does_not_hang(void **state)
     commit(s, 1);
     assert_false(sb_saver_flush(s));
     assert_false(sb_saver_flush(s));
-    sb_saver_stop(s);
+    sb_saver_stop(s, true);
     sb_log_set_level(level);
     sb_model_free(m);
 }

@@ -1,0 +1,559 @@
+/* follow.c - see follow.h, and the change log's own words in migrations/silverback.
+ *
+ * A position in the log is a version and its mark, which is random: after a restore or a failover to
+ * a standby that had fallen behind, a version of the same number may be another one, and its mark
+ * tells. So a delta asks for everything from its own version on, that one included: when the log
+ * does not answer with our mark first, it was pruned or cut off, and only a load helps.
+ *
+ *     we are at 41/m41    log: 41/m41 42 43     -> delta of 42 and 43
+ *                         log: 42 43            -> pruned: load
+ *                         log: 41/other 42      -> another past: load
+ */
+#include "dataplane/config/follow.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "schema/store.h"
+#include "shared/clock.h"
+#include "shared/digest.h"
+#include "shared/log.h"
+
+enum {
+    RETRY_FIRST_MS = 100, /* doubled at every failure, up to: */
+    RETRY_MAX_MS = 5000,
+    LAG_FIRST_MS = 10, /* the replica is behind a notification: looked at again, doubled up to: */
+    LAG_MAX_MS = 500,
+    BEAT_MS = 10000, /* seen_at in silverback_nodes */
+    CHANGES_MAX = 5000, /* entries of the log; with more a load is cheaper */
+};
+
+/* Kinds that have a version, in load order: those whose tables the change log watches. */
+static const char *const kinds[] = {
+    "workspaces", "certificates", "services", "routes",   "snis", "upstreams",     "targets",
+    "plugins",    "ca_certificates", "vaults", "key_sets", "keys", "filter_chains",
+};
+
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
+
+struct sb_follower {
+    const struct sb_settings *settings;
+    const struct sb_uuid *node;
+    struct sb_model *model;
+    struct sb_pg *reader; /* loads and deltas; NULL: away */
+    struct sb_pg *writer; /* notifications and reports; the reader, unless that is a replica */
+    struct sb_store *store;
+    bool replica;
+    struct sb_follow_state state;
+    int64_t next_try_ms, retry_ms; /* connecting */
+    int64_t next_writer_try_ms;
+    int64_t next_look_ms, poll_ms, lag_ms;
+    int64_t next_beat_ms;
+    uint64_t reported;
+    char told[256]; /* the trouble of this outage, so that it is told once */
+};
+
+struct sb_follower *sb_follower_new(const struct sb_settings *settings, const struct sb_uuid *node,
+                                    struct sb_model *model)
+{
+    struct sb_follower *f = sb_xcalloc(1, sizeof *f);
+    struct sb_pg_config config;
+
+    f->settings = settings;
+    f->node = node;
+    f->model = model;
+    f->replica = sb_settings_pg(settings, true, &config);
+    f->poll_ms = (int64_t)(sb_settings_num(settings, "db_update_frequency", 5) * 1000);
+    if (f->poll_ms < 10)
+        f->poll_ms = 10;
+    f->lag_ms = LAG_FIRST_MS;
+    f->retry_ms = RETRY_FIRST_MS;
+    return f;
+}
+
+static void disconnect_writer(struct sb_follower *f)
+{
+    if (f->writer != f->reader)
+        sb_pg_free(f->writer);
+    f->writer = NULL;
+    f->state.listening = false;
+    f->reported = 0;
+}
+
+static void disconnect(struct sb_follower *f)
+{
+    disconnect_writer(f);
+    sb_store_free(f->store);
+    sb_pg_free(f->reader);
+    f->store = NULL;
+    f->reader = NULL;
+    f->state.connected = false;
+}
+
+void sb_follower_free(struct sb_follower *f)
+{
+    if (!f)
+        return;
+    disconnect(f);
+    free(f);
+}
+
+void sb_follower_saved(struct sb_follower *f, uint64_t version, int64_t mark)
+{
+    f->state.version = f->state.newest = version;
+    f->state.mark = mark;
+}
+
+const struct sb_follow_state *sb_follower_state(const struct sb_follower *f)
+{
+    return &f->state;
+}
+
+/* -- connecting -- */
+
+/* Behind a pooler or on a standby nobody notifies us: then we poll. */
+static void listen_on(struct sb_follower *f, struct sb_pg *pg)
+{
+    struct sb_err err;
+
+    f->state.listening = false;
+    if (sb_pg_pooled(pg)) {
+        sb_info("config: a connection pooler is in between: polling every %lld ms",
+                (long long)f->poll_ms);
+        return;
+    }
+    if (sb_pg_exec(pg, "LISTEN silverback_changes", &err)) {
+        sb_info("config: the database can't notify (%s): polling every %lld ms", err.text,
+                (long long)f->poll_ms);
+        return;
+    }
+    f->state.listening = true;
+}
+
+/* The primary, beside a replica that is read. */
+static void connect_writer(struct sb_follower *f, int64_t now_ms)
+{
+    struct sb_pg_config config;
+    struct sb_err err;
+
+    if (f->writer || !f->replica || now_ms < f->next_writer_try_ms)
+        return;
+    f->next_writer_try_ms = now_ms + RETRY_MAX_MS;
+    if (!sb_settings_pg(f->settings, false, &config))
+        return;
+    if (sb_pg_connect(&config, &f->writer, &err)) {
+        sb_debug("config: the primary does not answer: %s", err.text);
+        f->writer = NULL;
+        return;
+    }
+    listen_on(f, f->writer);
+}
+
+static enum sb_rc connect_reader(struct sb_follower *f, struct sb_err *err)
+{
+    struct sb_pg_config config;
+    enum sb_rc rc;
+
+    if (!sb_settings_pg(f->settings, f->replica, &config))
+        return sb_err_set(err, SB_INVALID, "no database is configured");
+    if ((rc = sb_pg_connect(&config, &f->reader, err)))
+        return rc;
+    if ((rc = sb_store_pg(f->reader, &f->store, err))) {
+        sb_pg_free(f->reader);
+        f->reader = NULL;
+        return rc;
+    }
+    if (!f->replica) {
+        f->writer = f->reader;
+        listen_on(f, f->reader);
+    }
+    f->next_look_ms = 0;
+    return SB_OK;
+}
+
+/* Half of the time plus a random part of the other half: nodes that lost the database together do
+ * not come back in step. */
+static int64_t jittered(int64_t ms)
+{
+    uint32_t r;
+
+    sb_random(&r, sizeof r);
+    return ms / 2 + (int64_t)(r % (uint32_t)(ms / 2 + 1));
+}
+
+static void retry_later(struct sb_follower *f)
+{
+    f->next_try_ms = sb_clock_ms() + jittered(f->retry_ms);
+    f->retry_ms = f->retry_ms * 2 < RETRY_MAX_MS ? f->retry_ms * 2 : RETRY_MAX_MS;
+}
+
+/* -- reading -- */
+
+static enum sb_rc begin(struct sb_follower *f, struct sb_err *err)
+{
+    return sb_pg_exec(f->reader, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err);
+}
+
+/* Nothing was written: how it ends does not matter, but the session must be out of it. */
+static void finish(struct sb_follower *f)
+{
+    if (sb_pg_alive(f->reader) && sb_pg_exec(f->reader, "ROLLBACK", NULL))
+        sb_debug("config: rollback failed");
+}
+
+/* All rows of a kind, into the model. */
+static enum sb_rc load_kind(struct sb_follower *f, const char *name, struct sb_err *err)
+{
+    const struct sb_entity *kind = sb_entity_find(sb_str_c(name));
+    struct sb_arena *a = sb_arena_new(1 << 16);
+    struct sb_value *rows = NULL, *row;
+    enum sb_rc rc = sb_store_rows(f->store, a, kind, NULL, 0, &rows, err);
+
+    if (rc == SB_OK) {
+        sb_model_replace_begin(f->model);
+        sb_array_each(row, rows)
+            sb_model_put(f->model, sb_str_c(name), row, false);
+        sb_model_replace_end(f->model, name);
+    } else {
+        sb_err_at(err, "%s", name);
+    }
+    sb_arena_free(a);
+    return rc;
+}
+
+/* What the log has to say: the position it leads to, and what changed on the way. */
+struct delta {
+    bool whole;   /* the log does not lead here from where we are */
+    uint64_t version;
+    int64_t mark;
+    struct {
+        bool all, any;
+        struct sb_map ids; /* keys; values don't matter */
+    } kinds[KINDS];
+};
+
+static void delta_release(struct delta *d)
+{
+    for (int k = 0; k < KINDS; k++)
+        sb_map_release(&d->kinds[k].ids);
+}
+
+static int kind_of_table(struct sb_str table)
+{
+    const struct sb_entity *kind = sb_entity_by_table(table);
+
+    for (int k = 0; kind && k < KINDS; k++) {
+        if (strcmp(kinds[k], kind->name) == 0)
+            return k;
+    }
+    return -1;
+}
+
+/* Notes an entry: table and ids; no ids: all of it. */
+static void note_change(struct sb_arena *a, struct delta *d, struct sb_str table, bool all,
+                        struct sb_str literal)
+{
+    int k = kind_of_table(table);
+    struct sb_str *ids;
+    size_t n;
+
+    if (k < 0)
+        return;
+    d->kinds[k].any = true;
+    if (all || !sb_pg_array_parse(a, literal, &ids, &n)) {
+        d->kinds[k].all = true;
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        sb_map_set(&d->kinds[k].ids, ids[i], d);
+}
+
+enum { C_VERSION, C_MARK, C_ENTITY, C_IDS };
+
+static enum sb_rc read_delta(struct sb_follower *f, struct sb_arena *a, struct delta *d,
+                             struct sb_err *err)
+{
+    static const char sql[] = "SELECT version, mark, entity, ids FROM silverback_changes "
+                              "WHERE version >= $1 ORDER BY version LIMIT 5001";
+    struct sb_str since = sb_arena_printf(a, "%llu", (unsigned long long)f->state.version);
+    struct sb_pg_rows rows = {0};
+    enum sb_rc rc = sb_pg_query(f->reader, sql, &since, 1, &rows, err);
+
+    if (rc)
+        return rc;
+    d->whole = true;
+    for (int i = 0; sb_pg_next(&rows); i++) {
+        d->version = (uint64_t)sb_pg_int(&rows, C_VERSION);
+        d->mark = sb_pg_int(&rows, C_MARK);
+        if (i == 0 && d->version == f->state.version && d->mark == f->state.mark)
+            d->whole = rows.count > CHANGES_MAX;
+        if (d->whole)
+            break;
+        if (d->version > f->state.version)
+            note_change(a, d, sb_pg_text(&rows, C_ENTITY), sb_pg_is_null(&rows, C_IDS),
+                        sb_pg_text(&rows, C_IDS));
+    }
+    sb_pg_rows_release(&rows);
+    return SB_OK;
+}
+
+/* The rows of the ids as they are now; those that are not there any more are dropped. */
+static enum sb_rc load_ids(struct sb_follower *f, struct sb_arena *a, const char *name,
+                           const struct sb_map *changed, struct sb_err *err)
+{
+    struct sb_str *ids = SB_NEW_N(a, struct sb_str, changed->count);
+    struct sb_map there = {0};
+    struct sb_map_slot *slot;
+    struct sb_value *rows = NULL, *row;
+    size_t n = 0;
+    enum sb_rc rc;
+
+    sb_map_each(slot, changed)
+        ids[n++] = slot->key;
+    rc = sb_store_rows(f->store, a, sb_entity_find(sb_str_c(name)), ids, n, &rows, err);
+    if (rc) {
+        sb_err_at(err, "%s", name);
+        return rc;
+    }
+    sb_array_each(row, rows) {
+        sb_map_set(&there, sb_value_str_at(row, "id"), row);
+        sb_model_put(f->model, sb_str_c(name), row, false);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!sb_map_get(&there, ids[i]))
+            sb_model_drop(f->model, sb_str_c(name), ids[i]);
+    }
+    sb_map_release(&there);
+    return SB_OK;
+}
+
+static enum sb_rc apply_delta(struct sb_follower *f, struct sb_arena *a, const struct delta *d,
+                              struct sb_err *err)
+{
+    for (int k = 0; k < KINDS; k++) {
+        enum sb_rc rc = SB_OK;
+
+        if (d->kinds[k].all)
+            rc = load_kind(f, kinds[k], err);
+        else if (d->kinds[k].any)
+            rc = load_ids(f, a, kinds[k], &d->kinds[k].ids, err);
+        if (rc)
+            return rc;
+    }
+    return SB_OK;
+}
+
+static enum sb_rc read_position(struct sb_follower *f, struct delta *d, struct sb_err *err)
+{
+    struct sb_pg_rows rows = {0};
+    enum sb_rc rc = sb_pg_query(f->reader, "SELECT version, mark FROM silverback_version", NULL, 0,
+                                &rows, err);
+
+    if (rc)
+        return rc;
+    if (sb_pg_next(&rows)) {
+        d->version = (uint64_t)sb_pg_int(&rows, 0);
+        d->mark = sb_pg_int(&rows, 1);
+    } else {
+        rc = sb_err_set(err, SB_INVALID, "the database has no change log; run "
+                                         "'silverback-migrations up'");
+    }
+    sb_pg_rows_release(&rows);
+    return rc;
+}
+
+/* Reads whatever is needed to be at the newest version. When that fails half way the model is between
+ * two versions, and must be loaded whole before it is shown or saved: it has version 0. */
+static enum sb_rc read_changes(struct sb_follower *f, struct sb_arena *a, struct delta *d,
+                               struct sb_err *err)
+{
+    enum sb_rc rc = SB_OK;
+
+    d->whole = !f->state.version;
+    if (!d->whole && (rc = read_delta(f, a, d, err)))
+        return rc;
+    if (!d->whole && d->version == f->state.version)
+        return SB_OK;
+    if (d->whole && (rc = read_position(f, d, err)))
+        return rc;
+    if (d->whole)
+        sb_info("config: loading version %llu whole", (unsigned long long)d->version);
+    for (int k = 0; d->whole && k < KINDS && !rc; k++)
+        rc = load_kind(f, kinds[k], err);
+    if (!d->whole)
+        rc = apply_delta(f, a, d, err);
+    if (rc)
+        f->state.version = 0;
+    return rc;
+}
+
+static enum sb_rc catch_up(struct sb_follower *f, bool *changed, struct sb_err *err)
+{
+    struct sb_arena *a = sb_arena_new(0);
+    struct delta d = {0};
+    enum sb_rc rc = begin(f, err);
+
+    if (rc == SB_OK)
+        rc = read_changes(f, a, &d, err);
+    finish(f);
+    if (rc == SB_OK && (d.whole || d.version != f->state.version)) {
+        *changed = true;
+        f->state.loads += d.whole;
+        f->state.deltas += !d.whole;
+        f->state.version = d.version;
+        f->state.mark = d.mark;
+    }
+    if (rc == SB_OK && (d.whole || f->state.newest < d.version))
+        f->state.newest = d.version; /* also back, after a restore */
+    delta_release(&d);
+    sb_arena_free(a);
+    return rc;
+}
+
+/* -- a step -- */
+
+/* Takes what was notified; true when there is something newer than we have. */
+static bool take_notices(struct sb_follower *f)
+{
+    struct sb_pg_notice notice;
+    int64_t version;
+    bool any = false;
+
+    if (!f->writer)
+        return false;
+    while (sb_pg_next_notice(f->writer, &notice)) {
+        any = true;
+        if (sb_str_int(sb_str_c(notice.payload), &version) && (uint64_t)version > f->state.newest)
+            f->state.newest = (uint64_t)version;
+    }
+    if (!sb_pg_alive(f->writer) && f->writer != f->reader)
+        disconnect_writer(f);
+    return any;
+}
+
+/* The same trouble is told once; it is new again after it was over. */
+static enum sb_rc tell_once(struct sb_follower *f, enum sb_rc rc, const struct sb_err *err)
+{
+    if (strncmp(f->told, err->text, sizeof f->told - 1) == 0)
+        return SB_OK;
+    snprintf(f->told, sizeof f->told, "%.255s", err->text);
+    return rc;
+}
+
+/* Behind (a replica that lags, or a burst): soon. */
+static void plan_next_look(struct sb_follower *f, bool failed, int64_t now_ms)
+{
+    bool behind = !failed && f->state.newest > f->state.version;
+
+    f->next_look_ms = now_ms + (behind && f->lag_ms < f->poll_ms ? f->lag_ms : f->poll_ms);
+    f->lag_ms = !behind ? LAG_FIRST_MS : f->lag_ms * 2 < LAG_MAX_MS ? f->lag_ms * 2 : LAG_MAX_MS;
+}
+
+static enum sb_rc look_at(struct sb_follower *f, bool *changed, struct sb_err *err)
+{
+    enum sb_rc rc = catch_up(f, changed, err);
+
+    plan_next_look(f, rc != SB_OK, sb_clock_ms());
+    if (rc == SB_OK) {
+        if (f->told[0])
+            sb_notice("config: the database answers again, with version %llu",
+                      (unsigned long long)f->state.version);
+        f->told[0] = 0;
+        f->state.connected = true;
+        f->retry_ms = RETRY_FIRST_MS;
+        return SB_OK;
+    }
+    if (!sb_pg_alive(f->reader)) {
+        disconnect(f);
+        retry_later(f);
+    }
+    return tell_once(f, rc, err);
+}
+
+enum sb_rc sb_follower_step(struct sb_follower *f, bool look, bool *changed, struct sb_err *err)
+{
+    int64_t now_ms = sb_clock_ms();
+    bool notified = take_notices(f);
+
+    *changed = false;
+    if (f->reader && !sb_pg_alive(f->reader)) {
+        disconnect(f);
+        f->next_try_ms = now_ms;
+    }
+    if (!f->reader) {
+        enum sb_rc rc;
+
+        if (now_ms < f->next_try_ms)
+            return SB_OK;
+        if ((rc = connect_reader(f, err))) {
+            retry_later(f);
+            return tell_once(f, rc, err);
+        }
+    }
+    connect_writer(f, now_ms);
+    if (!look && !notified && now_ms < f->next_look_ms)
+        return SB_OK;
+    return look_at(f, changed, err);
+}
+
+int sb_follower_wait(const struct sb_follower *f, int fds[2], int *timeout_ms)
+{
+    int64_t now_ms = sb_clock_ms(), until = f->reader ? f->next_look_ms : f->next_try_ms;
+    int n = 0;
+
+    if (f->reader)
+        fds[n++] = sb_pg_socket(f->reader);
+    if (f->writer && f->writer != f->reader)
+        fds[n++] = sb_pg_socket(f->writer);
+    *timeout_ms = until > now_ms ? (int)(until - now_ms) : 0;
+    return n;
+}
+
+/* -- what the node serves -- */
+
+void sb_follower_report(struct sb_follower *f, uint64_t served)
+{
+    static const char sql[] =
+        "INSERT INTO silverback_nodes (id, hostname, release, version) VALUES ($1, $2, $3, $4) "
+        "ON CONFLICT (id) DO UPDATE SET hostname = EXCLUDED.hostname, release = EXCLUDED.release, "
+        "version = EXCLUDED.version, seen_at = now()";
+    char id[SB_UUID_TEXT_LEN + 1], host[256] = "", version[24];
+    struct sb_str params[4];
+    struct sb_pg_rows rows = {0};
+    struct sb_err err;
+    int64_t now_ms = sb_clock_ms();
+
+    if (!f->writer || (served == f->reported && now_ms < f->next_beat_ms))
+        return;
+    sb_uuid_format(f->node, id);
+    gethostname(host, sizeof host - 1);
+    snprintf(version, sizeof version, "%llu", (unsigned long long)served);
+    params[0] = sb_str_c(id);
+    params[1] = sb_str_c(host);
+    params[2] = SB_STR(SB_VERSION);
+    params[3] = sb_str_c(version);
+    if (sb_pg_query(f->writer, sql, params, 4, &rows, &err)) {
+        sb_debug("config: the node's version can't be reported: %s", err.text);
+        f->next_beat_ms = now_ms + f->poll_ms;
+        return;
+    }
+    sb_pg_rows_release(&rows);
+    f->reported = served;
+    f->next_beat_ms = now_ms + BEAT_MS;
+}
+
+void sb_follower_goodbye(struct sb_follower *f)
+{
+    char id[SB_UUID_TEXT_LEN + 1];
+    struct sb_pg_rows rows = {0};
+    struct sb_str param;
+
+    if (!f->writer || !sb_pg_alive(f->writer))
+        return;
+    sb_uuid_format(f->node, id);
+    param = sb_str_c(id);
+    if (sb_pg_query(f->writer, "DELETE FROM silverback_nodes WHERE id = $1", &param, 1, &rows,
+                    NULL) == SB_OK)
+        sb_pg_rows_release(&rows);
+}
