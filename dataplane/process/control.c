@@ -31,8 +31,7 @@ static pid_t running(const struct sb_settings *s)
     return pid;
 }
 
-/* Waits until the process is gone; false after timeout_ms. */
-static bool gone_within(pid_t pid, int timeout_ms)
+bool sb_process_wait(pid_t pid, int timeout_ms)
 {
     int fd = (int)syscall(SYS_pidfd_open, pid, 0);
     struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -83,10 +82,10 @@ int sb_verb_quit(int argc, char **argv)
         return 1;
     if (o.timeout_s < 1)
         return sb_options_fail("timeout must be greater than 0");
-    if (o.wait_s > 0 && gone_within(pid, (int)(o.wait_s * 1000)))
+    if (o.wait_s > 0 && sb_process_wait(pid, (int)(o.wait_s * 1000)))
         return 0;
     kill(pid, SIGQUIT);
-    if (gone_within(pid, (int)(o.timeout_s * 1000))) {
+    if (sb_process_wait(pid, (int)(o.timeout_s * 1000))) {
         puts("Kong stopped (gracefully)");
         return 0;
     }

@@ -18,4 +18,7 @@ pid_t sb_prefix_pid(const struct sb_settings *s);
 SB_MUST enum sb_rc sb_prefix_write_pid(const struct sb_settings *s, struct sb_err *err);
 void sb_prefix_remove_pid(const struct sb_settings *s);
 
+/* Waits until a process is gone; false when it still runs after timeout_ms. */
+bool sb_process_wait(pid_t pid, int timeout_ms);
+
 #endif
