@@ -16,7 +16,8 @@ struct sb_router_builder {
     enum sb_router_flavor flavor;
     struct sb_map rules; /* struct sb_rule */
     struct sb_tree_node *http, *stream;
-    size_t path_users; /* rules that read the path */
+    long path_users;                /* rules that read the path */
+    long categories[SB_CATEGORIES]; /* HTTP rules by what they set */
 };
 
 struct sb_router_builder *sb_router_builder_new(enum sb_router_flavor flavor)
@@ -43,15 +44,22 @@ void sb_router_builder_free(struct sb_router_builder *b)
     free(b);
 }
 
-static void put_place(void *arg, struct sb_str key, struct sb_cand *cand, int32_t port)
+static void put_place(void *arg, struct sb_str key, const struct sb_tree_entry *entry)
 {
-    sb_tree_put(arg, key, &(struct sb_tree_entry){cand->rank, cand, port});
+    sb_tree_put(arg, key, entry);
 }
 
-static void remove_place(void *arg, struct sb_str key, struct sb_cand *cand, int32_t port)
+static void remove_place(void *arg, struct sb_str key, const struct sb_tree_entry *entry)
 {
-    (void)port;
-    sb_tree_remove(arg, key, cand);
+    sb_tree_remove(arg, key, entry->cand);
+}
+
+/* What a router knows about its rules as a whole. */
+static void count_rule(struct sb_router_builder *b, const struct sb_rule *rule, int by)
+{
+    b->path_users += rule->uses_path ? by : 0;
+    if (!rule->stream)
+        b->categories[rule->category] += by;
 }
 
 static struct sb_tree_node **root_of(struct sb_router_builder *b, const struct sb_rule *rule)
@@ -66,7 +74,7 @@ void sb_router_remove(struct sb_router_builder *b, struct sb_str route_id)
     if (!rule)
         return;
     sb_rule_places(rule, remove_place, root_of(b, rule));
-    b->path_users -= rule->uses_path;
+    count_rule(b, rule, -1);
     sb_rule_unref(rule);
 }
 
@@ -81,7 +89,7 @@ enum sb_rc sb_router_put(struct sb_router_builder *b, const struct sb_router_sou
         return rc;
     sb_map_set(&b->rules, rule->id, rule);
     sb_rule_places(rule, put_place, root_of(b, rule));
-    b->path_users += rule->uses_path;
+    count_rule(b, rule, 1);
     return SB_OK;
 }
 
@@ -94,6 +102,8 @@ const struct sb_router *sb_router_build(struct sb_router_builder *b)
     r->size = b->rules.count;
     r->flavor = b->flavor;
     r->utf8_paths = b->path_users > 0 && b->flavor != SB_ROUTER_TRADITIONAL;
+    for (unsigned i = 0; i < SB_CATEGORIES; i++)
+        r->categories[i] = b->categories[i] > 0;
     return r;
 }
 

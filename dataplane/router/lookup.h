@@ -9,6 +9,7 @@ struct sb_router {
     size_t size;
     enum sb_router_flavor flavor;
     bool utf8_paths; /* some route reads the path, and the flavor wants UTF-8 there */
+    bool categories[SB_CATEGORIES]; /* what HTTP routes there are, by what they set */
 };
 
 struct sb_addr {
@@ -17,11 +18,12 @@ struct sb_addr {
 };
 
 struct sb_lookup {
+    const struct sb_router *r;
     const struct sb_router_request *q;
     struct sb_str host; /* without port */
-    int32_t port;       /* destination: the Host header's, else the connection's */
-    unsigned method;    /* sb_rule_method() */
-    bool stream, tls;
+    int32_t port;    /* destination: the Host header's, else the connection's (or its scheme's) */
+    unsigned method; /* sb_rule_method() */
+    bool stream, tls, traditional;
     bool have_addrs;
     struct sb_addr source, destination;
     unsigned candidates, regexes;

@@ -21,13 +21,14 @@
 enum { RUNS_MAX = 64, MARK_MAX = ' ' };
 
 struct run {
-    const struct sb_tree_entry *at, *end;
+    const struct sb_tree_entry *at, *end, *first;
 };
 
 struct search {
     struct sb_lookup *l;
     struct run runs[RUNS_MAX];
     size_t nruns;
+    bool host_known;                  /* some route names it */
     const struct sb_tree_entry *best; /* of the lists that did not fit into runs */
     struct sb_hit best_hit;
 };
@@ -48,7 +49,8 @@ static bool method_fits(const struct sb_lookup *l, const struct sb_rule *rule)
     return false;
 }
 
-static bool name_fits(struct sb_str name, struct sb_str lower, bool fold)
+/* A '_' in the route's name stands for '-' too. */
+static bool name_fits(struct sb_str name, struct sb_str lower)
 {
     if (name.len != lower.len)
         return false;
@@ -57,7 +59,7 @@ static bool name_fits(struct sb_str name, struct sb_str lower, bool fold)
 
         if (c >= 'A' && c <= 'Z')
             c = (char)(c + ('a' - 'A'));
-        if (c != lower.p[i] && !(fold && c == '-' && lower.p[i] == '_'))
+        if (c != lower.p[i] && !(c == '-' && lower.p[i] == '_'))
             return false;
     }
     return true;
@@ -76,11 +78,10 @@ static bool value_fits(struct sb_lookup *l, const struct sb_rule_header *h, stru
     return false;
 }
 
-static bool header_fits(struct sb_lookup *l, const struct sb_rule_header *h, bool fold)
+static bool header_fits(struct sb_lookup *l, const struct sb_rule_header *h)
 {
     for (size_t i = 0; i < l->q->nheaders; i++) {
-        if (name_fits(l->q->headers[i].name, h->name, fold) &&
-            value_fits(l, h, l->q->headers[i].value))
+        if (name_fits(l->q->headers[i].name, h->name) && value_fits(l, h, l->q->headers[i].value))
             return true;
     }
     return false;
@@ -89,7 +90,7 @@ static bool header_fits(struct sb_lookup *l, const struct sb_rule_header *h, boo
 static bool headers_fit(struct sb_lookup *l, const struct sb_rule *rule)
 {
     for (size_t i = 0; i < rule->nheaders; i++) {
-        if (!header_fits(l, &rule->headers[i], rule->fold_dashes))
+        if (!header_fits(l, &rule->headers[i]))
             return false;
     }
     return true;
@@ -108,11 +109,79 @@ static bool host_fits(const struct sb_rule_host *h, struct sb_str name)
     return sb_str_eq(name, h->text);
 }
 
-/* On a connection without TLS the condition is skipped, so that it can be redirected. */
-static bool sni_fits(const struct sb_lookup *l, const struct sb_rule *rule)
+/* The tree saw to a prefix already; of regexes the first listed that matches counts. */
+static bool path_fits(struct sb_lookup *l, const struct sb_cand *cand, struct sb_hit *hit)
 {
-    if (!rule->nsnis || !l->tls)
+    if (!cand->nregexes) {
+        hit->prefix = sb_str_first(l->q->path, cand->nprefixes ? cand->prefixes[0].len : 0);
         return true;
+    }
+    for (size_t i = 0; i < cand->nregexes; i++) {
+        size_t start, end;
+
+        if (!sb_regex_match(cand->regexes[i], l->q->path, &start, &end, &l->regexes))
+            continue;
+        hit->prefix = sb_str_n(l->q->path.p + start, end - start);
+        hit->regex = cand->regexes[i];
+        return true;
+    }
+    return false;
+}
+
+static bool has_header(const struct sb_lookup *l, const struct sb_rule *rule)
+{
+    for (size_t h = 0; h < rule->nheaders; h++) {
+        for (size_t i = 0; i < l->q->nheaders; i++) {
+            if (name_fits(l->q->headers[i].name, rule->headers[h].name))
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool port_fits(const struct sb_lookup *l, const struct sb_tree_entry *entry)
+{
+    return entry->port == SB_ANY_PORT || entry->port == l->port;
+}
+
+/* Which kinds of attributes the request satisfies, each by itself, of a candidate that its host and
+ * path lead to. */
+static unsigned kinds_hit(struct sb_lookup *l, const struct sb_tree_entry *entry)
+{
+    const struct sb_rule *rule = entry->cand->rule;
+    struct sb_hit hit = {0};
+
+    if (!port_fits(l, entry) || !path_fits(l, entry->cand, &hit))
+        return 0;
+    return (rule->category & (SB_KIND_HOST | SB_KIND_PATH)) |
+           (rule->category & SB_KIND_METHOD && method_fits(l, rule) ? SB_KIND_METHOD : 0) |
+           (has_header(l, rule) ? SB_KIND_HEADER : 0);
+}
+
+/* The old router skips SNIs without TLS too, but looks at the route only when it starts at a
+ * category before it: where a category is just what the request can satisfy, it starts there. The
+ * request can satisfy all that the route sets besides; so the question is whether it can satisfy
+ * more. (Kong asks that of all routes, we of those that the request's host and path lead to.) */
+static bool sni_waived(struct search *s, const struct sb_rule *rule)
+{
+    unsigned rest = rule->category & ~(unsigned)SB_KIND_SNI, hit = 0;
+
+    for (size_t i = 0; i < s->nruns; i++) {
+        for (const struct sb_tree_entry *e = s->runs[i].first; e < s->runs[i].end; e++)
+            hit |= kinds_hit(s->l, e);
+    }
+    return (hit & ~rest) || (rest && !s->l->r->categories[rest]);
+}
+
+/* On a connection without TLS the condition is skipped, so that it can be redirected. */
+static bool sni_fits(struct search *s, const struct sb_rule *rule)
+{
+    const struct sb_lookup *l = s->l;
+
+    if (!rule->nsnis)
+        return true;
+    if (!l->tls && !(l->stream && l->traditional))
+        return !l->traditional || sni_waived(s, rule);
     for (size_t i = 0; l->q->sni.len && i < rule->nsnis; i++) {
         if (host_fits(&rule->snis[i], l->q->sni))
             return true;
@@ -171,34 +240,15 @@ static bool nets_fit(struct sb_lookup *l, const struct sb_rule *rule)
            net_fits(rule->destinations, rule->ndestinations, &l->destination, l->port);
 }
 
-/* The tree saw to a prefix already; of regexes the first listed that matches counts. */
-static bool path_fits(struct sb_lookup *l, const struct sb_cand *cand, struct sb_hit *hit)
-{
-    if (!cand->nregexes) {
-        hit->prefix = sb_str_first(l->q->path, cand->nprefixes ? cand->prefixes[0].len : 0);
-        return true;
-    }
-    for (size_t i = 0; i < cand->nregexes; i++) {
-        size_t start, end;
-
-        if (!sb_regex_match(cand->regexes[i], l->q->path, &start, &end, &l->regexes))
-            continue;
-        hit->prefix = sb_str_n(l->q->path.p + start, end - start);
-        hit->regex = cand->regexes[i];
-        return true;
-    }
-    return false;
-}
-
-static bool fits(struct sb_lookup *l, const struct sb_tree_entry *entry, struct sb_hit *hit)
+static bool fits(struct search *s, const struct sb_tree_entry *entry, struct sb_hit *hit)
 {
     const struct sb_rule *rule = entry->cand->rule;
+    struct sb_lookup *l = s->l;
 
     *hit = (struct sb_hit){0};
     l->candidates++;
-    return (entry->port == SB_ANY_PORT || entry->port == l->port) && method_fits(l, rule) &&
-           sni_fits(l, rule) && nets_fit(l, rule) && headers_fit(l, rule) &&
-           path_fits(l, entry->cand, hit);
+    return port_fits(l, entry) && method_fits(l, rule) && sni_fits(s, rule) && nets_fit(l, rule) &&
+           headers_fit(l, rule) && path_fits(l, entry->cand, hit);
 }
 
 /* -- the walk ------------------------------------------------------------------------------------
@@ -229,7 +279,7 @@ static bool step(struct cursor *c, char byte)
 static void take_list(struct search *s, const struct sb_tree_list *list)
 {
     if (s->nruns < RUNS_MAX) {
-        s->runs[s->nruns++] = (struct run){list->e, list->e + list->len};
+        s->runs[s->nruns++] = (struct run){list->e, list->e + list->len, list->e};
         return;
     }
     for (uint32_t i = 0; i < list->len; i++) {
@@ -237,7 +287,7 @@ static void take_list(struct search *s, const struct sb_tree_list *list)
 
         if (s->best && sb_rank_cmp(&list->e[i].rank, &s->best->rank) <= 0)
             return;
-        if (fits(s->l, &list->e[i], &hit)) {
+        if (fits(s, &list->e[i], &hit)) {
             s->best = &list->e[i];
             s->best_hit = hit;
             return;
@@ -270,7 +320,8 @@ static void walk_mark(struct search *s, struct cursor c, char mark, struct sb_st
         walk_path(s, c, path);
 }
 
-/* Host backwards: the exact one at its end, and a wildcard behind every dot. */
+/* Host backwards: the exact one at its end, and a wildcard behind every dot. (To the old router a
+ * '*' is at least one character.) */
 static void walk_host(struct search *s, struct cursor c, struct sb_str host, struct sb_str path)
 {
     if (!step(&c, SB_TREE_HOST))
@@ -278,8 +329,20 @@ static void walk_host(struct search *s, struct cursor c, struct sb_str host, str
     for (size_t i = host.len; i-- > 0;) {
         if ((unsigned char)host.p[i] <= MARK_MAX || !step(&c, host.p[i]))
             return;
-        if (host.p[i] == '.')
+        if (host.p[i] == '.' && (i > 0 || !s->l->traditional))
             walk_mark(s, c, SB_TREE_WILD, path);
+    }
+    walk_mark(s, c, SB_TREE_EXACT, path);
+}
+
+/* A host as it was sent, port and all. */
+static void walk_exact(struct search *s, struct cursor c, struct sb_str host, struct sb_str path)
+{
+    if (!step(&c, SB_TREE_HOST))
+        return;
+    for (size_t i = host.len; i-- > 0;) {
+        if ((unsigned char)host.p[i] <= MARK_MAX || !step(&c, host.p[i]))
+            return;
     }
     walk_mark(s, c, SB_TREE_EXACT, path);
 }
@@ -313,16 +376,14 @@ static void walk(struct search *s, const struct sb_tree_node *root, struct sb_st
 /* -- the choice ----------------------------------------------------------------------------------
  */
 
-/* The run with the best head, used-up ones dropped on the way; NULL: none is left. */
+/* The run with the best head; NULL: none is left. */
 static struct run *best_run(struct search *s)
 {
     struct run *best = NULL;
 
-    for (size_t i = 0; i < s->nruns; i++) {
-        if (s->runs[i].at == s->runs[i].end)
-            s->runs[i--] = s->runs[--s->nruns];
-        else if (!best || sb_rank_cmp(&s->runs[i].at->rank, &best->at->rank) > 0)
-            best = &s->runs[i];
+    for (struct run *run = s->runs; run < s->runs + s->nruns; run++) {
+        if (run->at < run->end && (!best || sb_rank_cmp(&run->at->rank, &best->at->rank) > 0))
+            best = run;
     }
     return best;
 }
@@ -336,7 +397,7 @@ static const struct sb_tree_entry *choose(struct search *s, struct sb_hit *hit)
 
         if (s->best && sb_rank_cmp(&entry->rank, &s->best->rank) < 0)
             break;
-        if (fits(s->l, entry, hit))
+        if (fits(s, entry, hit))
             return entry;
     }
     *hit = s->best_hit;
@@ -366,9 +427,11 @@ static bool is_utf8(struct sb_str s)
     return true;
 }
 
-static void lookup_init(struct sb_lookup *l, const struct sb_router_request *q)
+static void lookup_init(struct sb_lookup *l, const struct sb_router *r,
+                        const struct sb_router_request *q)
 {
-    *l = (struct sb_lookup){.q = q};
+    *l = (struct sb_lookup){.r = r, .q = q};
+    l->traditional = r->flavor == SB_ROUTER_TRADITIONAL;
     l->stream = q->scheme >= SB_PROTO_TCP;
     if (l->stream) {
         l->tls = q->sni.len > 0;
@@ -377,9 +440,9 @@ static void lookup_init(struct sb_lookup *l, const struct sb_router_request *q)
     }
     l->tls = q->scheme == SB_PROTO_HTTPS || q->scheme == SB_PROTO_GRPCS;
     l->method = sb_rule_method(q->method);
-    l->host = sb_rule_split_host(q->host, &l->port);
+    l->host = sb_rule_split_host(r->flavor, q->host, &l->port);
     if (l->port == SB_ANY_PORT)
-        l->port = q->destination_port;
+        l->port = !l->traditional ? q->destination_port : l->tls ? 443 : 80;
 }
 
 static void collect(const struct sb_router *r, struct search *s)
@@ -389,10 +452,12 @@ static void collect(const struct sb_router *r, struct search *s)
 
     if (!s->l->stream) {
         walk(s, r->http, s->l->host, q->path);
+        if (s->l->traditional && q->host.len != s->l->host.len)
+            walk_exact(s, (struct cursor){r->http, 0}, q->host, q->path);
         return;
     }
     walk(s, r->stream, q->sni, sb_str_n(port, sizeof port));
-    if (!s->l->tls)
+    if (!s->l->tls && !s->l->traditional)
         walk_mark(s, (struct cursor){r->stream, 0}, SB_TREE_NO_SNI, sb_str_n(port, sizeof port));
 }
 
@@ -404,7 +469,7 @@ bool sb_router_match(const struct sb_router *r, const struct sb_router_request *
     const struct sb_tree_entry *entry = NULL;
     struct sb_hit hit = {0};
 
-    lookup_init(&l, q);
+    lookup_init(&l, r, q);
     /* Kong's engine refuses the whole request where a field that it reads is not UTF-8. */
     if (!(r->utf8_paths && !l.stream && !is_utf8(q->path))) {
         collect(r, &s);

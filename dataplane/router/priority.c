@@ -18,6 +18,10 @@
  *      everything, length and headers included.
  *
  * Equal numbers: the higher UUID first, and a candidate of a split route has one of its own.
+ *
+ * The flavor traditional compares in words: more kinds of attributes, then which kinds; wildcard
+ * hosts with a port, plain hosts only, regex; more headers; for a regex its regex_priority, else
+ * the longer prefix; the older route. Its rank is those fields in a row.
  */
 #include "dataplane/router/rule.h"
 #include "shared/uuid.h"
@@ -52,20 +56,28 @@ static bool plain_hosts_only(const struct sb_value *hosts)
     return has(hosts);
 }
 
+unsigned sb_rank_category(const struct sb_rule_row *row)
+{
+    return (has(row->destinations) ? SB_KIND_DST : 0) | (has(row->sources) ? SB_KIND_SRC : 0) |
+           (has(row->snis) ? SB_KIND_SNI : 0) | (has(row->methods) ? SB_KIND_METHOD : 0) |
+           (has(row->paths) ? SB_KIND_PATH : 0) | (has(row->headers) ? SB_KIND_HEADER : 0) |
+           (has(row->hosts) ? SB_KIND_HOST : 0);
+}
+
+static uint32_t headers_capped(const struct sb_rule_row *row)
+{
+    uint32_t n = has(row->headers) ? row->headers->count : 0;
+
+    return n < HEADERS_MAX ? n : HEADERS_MAX;
+}
+
 static uint64_t compatible(const struct sb_rule_row *row, bool regex, size_t length)
 {
-    const struct sb_value *const attributes[] = {row->sources, row->destinations, row->methods,
-                                                 row->hosts,   row->headers,      row->snis,
-                                                 row->paths};
-    uint32_t headers = has(row->headers) ? row->headers->count : 0;
     bool plain = plain_hosts_only(row->hosts);
     int32_t w, h, p, l = (int32_t)(length & LENGTH_MASK);
-    int64_t set = 0;
 
-    for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
-        set += has(attributes[i]);
-    w = shift32(set, 29);
-    h = shift32(headers < HEADERS_MAX ? headers : HEADERS_MAX, 20);
+    w = shift32(__builtin_popcount(row->category), 29);
+    h = shift32(headers_capped(row), 20);
     p = regex ? shift32(row->regex_priority, 19) : 0;
     if (!plain && !regex)
         return widen(w | h | p | l);
@@ -132,4 +144,49 @@ struct sb_rank sb_rank_stream(const struct sb_rule_row *row)
         (uint64_t)top << 61 | nets_weight(row->sources) << 4 | nets_weight(row->destinations);
 
     return with_id(hi, row->id, 0);
+}
+
+/* -- traditional ---------------------------------------------------------------------------------
+ */
+
+enum { WILDCARD_PORT = 4, PLAIN_HOSTS = 2, REGEX_PATH = 1 };
+
+static const uint64_t port_first_bit = 1ULL << 53;
+
+static unsigned submatch_weight(const struct sb_rule_row *row, bool regex)
+{
+    unsigned weight = (regex ? REGEX_PATH : 0) | (plain_hosts_only(row->hosts) ? PLAIN_HOSTS : 0);
+    const struct sb_value *host;
+
+    sb_array_each (host, row->hosts) {
+        int32_t port;
+
+        sb_rule_split_host(SB_ROUTER_TRADITIONAL, host->s, &port);
+        if (sb_str_chr(host->s, '*', 0) >= 0 && port != SB_ANY_PORT)
+            weight |= WILDCARD_PORT;
+    }
+    return weight;
+}
+
+enum { INDEX_BITS = 10, INDEX_MAX = (1 << INDEX_BITS) - 1 };
+
+struct sb_rank sb_rank_traditional(const struct sb_rule_row *row, bool regex, size_t length,
+                                   size_t index)
+{
+    struct sb_rank rank = with_id(0, row->id, 0);
+    uint64_t regex_priority = regex ? (uint32_t)row->regex_priority ^ 1u << 31 : 0;
+    uint64_t age = ~(uint64_t)row->created_at & ((1ULL << 40) - 1);
+
+    rank.hi = (uint64_t)__builtin_popcount(row->category) << 61 | (uint64_t)row->category << 54 |
+              (uint64_t)submatch_weight(row, regex) << 50 | (uint64_t)headers_capped(row) << 42 |
+              regex_priority << 10;
+    rank.tie = rank.tie << INDEX_BITS | (INDEX_MAX - (index < INDEX_MAX ? index : INDEX_MAX));
+    rank.lo = (uint64_t)(length < (1u << 24) ? length : (1u << 24) - 1) << 40 | age;
+    return rank;
+}
+
+struct sb_rank sb_rank_port_first(struct sb_rank rank)
+{
+    rank.hi |= port_first_bit;
+    return rank;
 }

@@ -21,22 +21,51 @@ unsigned sb_rule_method(struct sb_str method)
     return 0;
 }
 
-struct sb_str sb_rule_split_host(struct sb_str host, int32_t *port)
+/* The decimal number in s; false for anything else. */
+static bool port_number(struct sb_str s, int32_t *out)
 {
-    ptrdiff_t colon = sb_str_chr(host, ':', 0);
-    struct sb_str digits = sb_str_from(host, (size_t)colon + 1);
     int32_t n = 0;
 
-    *port = SB_ANY_PORT;
-    if (colon < 0 || !digits.len || digits.len > 9)
-        return host;
-    for (size_t i = 0; i < digits.len; i++) {
-        if (digits.p[i] < '0' || digits.p[i] > '9')
-            return host;
-        n = n * 10 + (digits.p[i] - '0');
+    if (!s.len || s.len > 9)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9')
+            return false;
+        n = n * 10 + (s.p[i] - '0');
     }
-    *port = n;
-    return sb_str_first(host, (size_t)colon);
+    *out = n;
+    return true;
+}
+
+/* [::1] and [::1]:80 without their brackets; what else begins with one is a name as it is. */
+static struct sb_str split_brackets(struct sb_str host, int32_t *port)
+{
+    ptrdiff_t close = sb_str_chr(host, ']', 0);
+    struct sb_str inner = sb_str_n(host.p + 1, (size_t)close - 1);
+
+    if (close < 1)
+        return host;
+    if ((size_t)close + 1 == host.len ||
+        (host.p[close + 1] == ':' && ((size_t)close + 2 == host.len ||
+                                      port_number(sb_str_from(host, (size_t)close + 2), port))))
+        return inner;
+    return host;
+}
+
+struct sb_str sb_rule_split_host(enum sb_router_flavor flavor, struct sb_str host, int32_t *port)
+{
+    ptrdiff_t colon = sb_str_chr(host, ':', 0);
+    bool traditional = flavor == SB_ROUTER_TRADITIONAL;
+
+    *port = SB_ANY_PORT;
+    if (traditional && host.len && host.p[0] == '[')
+        return split_brackets(host, port);
+    if (colon < 0)
+        return host;
+    if (port_number(sb_str_from(host, (size_t)colon + 1), port) ||
+        (traditional && (size_t)colon + 1 == host.len))
+        return sb_str_first(host, (size_t)colon);
+    return host;
 }
 
 /* -- conditions ----------------------------------------------------------------------------------
@@ -119,8 +148,15 @@ static enum sb_rc hosts(struct compiler *c)
     rule->hosts = out = SB_NEW_N(rule->arena, struct sb_rule_host, c->row->hosts->count);
     sb_array_each (item, c->row->hosts) {
         struct sb_rule_host *host = &out[rule->nhosts++];
+        struct sb_str name = sb_rule_split_host(c->flavor, item->s, &host->port);
 
-        rc = pattern(c, "hosts", sb_rule_split_host(item->s, &host->port), host);
+        /* The old router compares a plain host with what was sent, port and all. */
+        if (c->flavor == SB_ROUTER_TRADITIONAL && sb_str_chr(item->s, '*', 0) < 0) {
+            name = item->s;
+            host->port_first = host->port != SB_ANY_PORT;
+            host->port = SB_ANY_PORT;
+        }
+        rc = pattern(c, "hosts", name, host);
         if (rc)
             return rc;
     }
@@ -146,6 +182,8 @@ static enum sb_rc snis(struct compiler *c)
         rc = pattern(c, "snis", name, &out[rule->nsnis++]);
         if (rc)
             return rc;
+        if (c->flavor == SB_ROUTER_TRADITIONAL && out[rule->nsnis - 1].kind != SB_HOST_EXACT)
+            return sb_err_set(c->err, SB_INVALID, "snis: wildcards need another router flavor");
     }
     return SB_OK;
 }
@@ -193,7 +231,7 @@ static enum sb_rc header(struct compiler *c, const struct sb_member *m, struct s
 
     if (rc)
         return rc;
-    out->name = lower(c->rule->arena, m->key, c->rule->fold_dashes);
+    out->name = lower(c->rule->arena, m->key, c->flavor != SB_ROUTER_TRADITIONAL);
     out->values = values = SB_NEW_N(c->rule->arena, struct sb_rule_value, m->value->count);
     sb_array_each (item, m->value) {
         struct sb_rule_value *v = &values[out->nvalues++];
@@ -369,21 +407,67 @@ static enum sb_rc split_by_paths(struct compiler *c)
     return SB_OK;
 }
 
+static void cand_prefix(struct compiler *c, struct sb_cand *cand, struct sb_str path)
+{
+    struct sb_str *out = SB_NEW(c->rule->arena, struct sb_str);
+
+    *out = sb_arena_str(c->rule->arena, path);
+    cand->prefixes = out;
+    cand->nprefixes = 1;
+}
+
+static enum sb_rc cand_regex(struct compiler *c, struct sb_cand *cand, struct sb_str path)
+{
+    struct sb_router_regex **out = SB_NEW(c->rule->arena, struct sb_router_regex *);
+    enum sb_rc rc = regex(c, SB_REGEX_PCRE_PATH, sb_str_from(path, 1), out);
+
+    if (rc) {
+        sb_err_at(c->err, "paths");
+        return rc;
+    }
+    cand->regexes = out;
+    cand->nregexes = 1;
+    return SB_OK;
+}
+
+/* The old router: one candidate a path. */
+static enum sb_rc split_traditional(struct compiler *c)
+{
+    const struct sb_value *path;
+
+    sb_array_each (path, c->row->paths) {
+        bool re = is_regex(path->s);
+        struct sb_rank rank =
+            sb_rank_traditional(c->row, re, re ? 0 : path->s.len, c->rule->ncands);
+        struct sb_cand *cand = add_cand(c->rule, rank);
+        enum sb_rc rc = SB_OK;
+
+        if (re)
+            rc = cand_regex(c, cand, path->s);
+        else
+            cand_prefix(c, cand, path->s);
+        if (rc)
+            return rc;
+    }
+    return SB_OK;
+}
+
 static enum sb_rc candidates(struct compiler *c)
 {
+    bool traditional = c->flavor == SB_ROUTER_TRADITIONAL;
     struct sb_rule *rule = c->rule;
     size_t npaths = c->row->paths ? c->row->paths->count : 0;
 
     rule->cands = SB_NEW_N(rule->arena, struct sb_cand, npaths ? npaths : 1);
-    if (c->row->stream) {
-        add_cand(rule, sb_rank_stream(c->row));
-    } else if (!npaths) {
-        add_cand(rule, sb_rank_compatible(c->row, false, 0, 0));
+    if (!npaths || c->row->stream) {
+        add_cand(rule, traditional      ? sb_rank_traditional(c->row, false, 0, 0)
+                       : c->row->stream ? sb_rank_stream(c->row)
+                                        : sb_rank_compatible(c->row, false, 0, 0));
     } else {
         enum sb_rc rc = want_strings(c, c->row->paths, "paths");
 
         rule->uses_path = true;
-        return rc ? rc : split_by_paths(c);
+        return rc ? rc : traditional ? split_traditional(c) : split_by_paths(c);
     }
     return SB_OK;
 }
@@ -425,7 +509,9 @@ static void read_row(const struct sb_value *row, struct sb_rule_row *out)
         .stream = is_stream(row),
         .regex_priority = sb_value_int_at(row, "regex_priority", 0),
         .created_at = sb_value_int_at(row, "created_at", 0),
+        .path_handling_v1 = sb_str_eq(sb_value_str_at(row, "path_handling"), SB_STR("v1")),
     };
+    out->category = sb_rank_category(out);
 }
 
 static enum sb_rc conditions(struct compiler *c)
@@ -458,7 +544,8 @@ enum sb_rc sb_rule_compile(enum sb_router_flavor flavor, const struct sb_router_
     rule->route = source->route;
     rule->id = sb_arena_str(arena, row.id);
     rule->stream = row.stream;
-    rule->fold_dashes = flavor != SB_ROUTER_TRADITIONAL;
+    rule->category = row.category;
+    rule->path_handling_v1 = row.path_handling_v1 && flavor == SB_ROUTER_TRADITIONAL;
     rc = conditions(&c);
     rc = rc ? rc : candidates(&c);
     if (rc)
@@ -479,9 +566,10 @@ void sb_rule_unref(struct sb_rule *rule)
 
 struct placer {
     const struct sb_rule *rule;
-    void (*fn)(void *arg, struct sb_str key, struct sb_cand *cand, int32_t port);
+    void (*fn)(void *arg, struct sb_str key, const struct sb_tree_entry *entry);
     void *arg;
     struct sb_buf key;
+    struct sb_tree_entry entry;
 };
 
 static void key_host(struct sb_buf *key, const struct sb_rule_host *host)
@@ -496,12 +584,12 @@ static void key_host(struct sb_buf *key, const struct sb_rule_host *host)
     sb_buf_char(key, host->kind == SB_HOST_EXACT ? SB_TREE_EXACT : SB_TREE_WILD);
 }
 
-static void place_at(struct placer *p, struct sb_cand *cand, struct sb_str path, int32_t port)
+static void place_at(struct placer *p, struct sb_str path)
 {
     size_t len = p->key.len;
 
     sb_buf_str(&p->key, path);
-    p->fn(p->arg, sb_buf_get(&p->key), cand, port);
+    p->fn(p->arg, sb_buf_get(&p->key), &p->entry);
     p->key.len = len;
 }
 
@@ -518,20 +606,22 @@ static bool head_covered(const struct sb_cand *cand, size_t at)
     return false;
 }
 
-static void place_paths(struct placer *p, struct sb_cand *cand, int32_t port)
+static void place_paths(struct placer *p)
 {
+    const struct sb_cand *cand = p->entry.cand;
+
     for (size_t i = 0; i < cand->nprefixes; i++)
-        place_at(p, cand, cand->prefixes[i], port);
+        place_at(p, cand->prefixes[i]);
     for (size_t i = 0; i < cand->nregexes; i++) {
         if (!head_covered(cand, i))
-            place_at(p, cand, sb_regex_head(cand->regexes[i]), port);
+            place_at(p, sb_regex_head(cand->regexes[i]));
     }
     if (!cand->nprefixes && !cand->nregexes)
-        place_at(p, cand, SB_STR(""), port);
+        place_at(p, SB_STR(""));
 }
 
 /* On a stream the destination ports are the path; an element without one takes any. */
-static void place_ports(struct placer *p, struct sb_cand *cand)
+static void place_ports(struct placer *p)
 {
     const struct sb_rule *rule = p->rule;
     bool any = !rule->ndestinations;
@@ -539,50 +629,53 @@ static void place_ports(struct placer *p, struct sb_cand *cand)
     for (size_t i = 0; i < rule->ndestinations; i++)
         any |= rule->destinations[i].port == SB_ANY_PORT;
     if (any)
-        place_at(p, cand, SB_STR(""), SB_ANY_PORT);
+        place_at(p, SB_STR(""));
     for (size_t i = 0; !any && i < rule->ndestinations; i++) {
         const char port[] = {(char)(rule->destinations[i].port >> 8),
                              (char)rule->destinations[i].port};
 
-        place_at(p, cand, sb_str_n(port, 2), SB_ANY_PORT);
+        place_at(p, sb_str_n(port, 2));
     }
 }
 
-static void place_hosts(struct placer *p, struct sb_cand *cand, const struct sb_rule_host *list,
-                        size_t n)
+/* Under the key begun, by path or port. */
+static void place_below(struct placer *p)
 {
-    for (size_t i = 0; i < n; i++) {
-        key_host(&p->key, &list[i]);
-        if (p->rule->stream)
-            place_ports(p, cand);
-        else
-            place_paths(p, cand, list[i].port);
-        sb_buf_clear(&p->key);
-    }
+    if (p->rule->stream)
+        place_ports(p);
+    else
+        place_paths(p);
+    sb_buf_clear(&p->key);
+}
+
+static void place_host(struct placer *p, struct sb_cand *cand, const struct sb_rule_host *host)
+{
+    p->entry = (struct sb_tree_entry){
+        host->port_first ? sb_rank_port_first(cand->rank) : cand->rank, cand, host->port};
+    key_host(&p->key, host);
+    place_below(p);
 }
 
 static void place_section(struct placer *p, struct sb_cand *cand, char section)
 {
+    p->entry = (struct sb_tree_entry){cand->rank, cand, SB_ANY_PORT};
     sb_buf_char(&p->key, section);
-    if (p->rule->stream)
-        place_ports(p, cand);
-    else
-        place_paths(p, cand, SB_ANY_PORT);
-    sb_buf_clear(&p->key);
+    place_below(p);
 }
 
 void sb_rule_places(const struct sb_rule *rule,
-                    void (*fn)(void *arg, struct sb_str key, struct sb_cand *cand, int32_t port),
+                    void (*fn)(void *arg, struct sb_str key, const struct sb_tree_entry *entry),
                     void *arg)
 {
     struct placer p = {.rule = rule, .fn = fn, .arg = arg};
-    const struct sb_rule_host *hosts_ = rule->stream ? rule->snis : rule->hosts;
-    size_t nhosts = rule->stream ? rule->nsnis : rule->nhosts;
+    const struct sb_rule_host *list = rule->stream ? rule->snis : rule->hosts;
+    size_t n = rule->stream ? rule->nsnis : rule->nhosts;
 
     sb_buf_init(&p.key, 0);
     for (size_t i = 0; i < rule->ncands; i++) {
-        place_hosts(&p, &rule->cands[i], hosts_, nhosts);
-        if (!nhosts)
+        for (size_t h = 0; h < n; h++)
+            place_host(&p, &rule->cands[i], &list[h]);
+        if (!n)
             place_section(&p, &rule->cands[i], SB_TREE_ANY);
         else if (rule->stream)
             place_section(&p, &rule->cands[i], SB_TREE_NO_SNI);

@@ -16,11 +16,24 @@
 
 enum sb_host_kind { SB_HOST_EXACT, SB_HOST_SUFFIX, SB_HOST_PREFIX };
 
+/* Kinds of attributes, by the weight that the old router gave them. */
+enum {
+    SB_KIND_DST = 1 << 0,
+    SB_KIND_SRC = 1 << 1,
+    SB_KIND_SNI = 1 << 2,
+    SB_KIND_METHOD = 1 << 3,
+    SB_KIND_PATH = 1 << 4,
+    SB_KIND_HEADER = 1 << 5,
+    SB_KIND_HOST = 1 << 6,
+    SB_CATEGORIES = 1 << 7,
+};
+
 /* The text without '*'. */
 struct sb_rule_host {
     struct sb_str text;
     enum sb_host_kind kind;
-    int32_t port; /* or SB_ANY_PORT */
+    int32_t port;    /* or SB_ANY_PORT */
+    bool port_first; /* ranks before hosts without port */
 };
 
 struct sb_rule_value {
@@ -57,8 +70,8 @@ struct sb_rule {
     const struct sb_route *route;
     struct sb_str id;
     bool stream, path_handling_v1, uses_path;
-    bool fold_dashes; /* header names: '-' and '_' are the same */
-    unsigned methods; /* sb_rule_method() bits; 0 and no more_methods: any */
+    unsigned category; /* SB_KIND bits: what the route sets */
+    unsigned methods;  /* sb_rule_method() bits; 0 and no more_methods: any */
     const struct sb_str *more_methods;
     size_t nmore_methods;
     const struct sb_rule_host *hosts;
@@ -77,15 +90,17 @@ struct sb_rule {
 struct sb_rule_row {
     struct sb_str id;
     const struct sb_value *methods, *hosts, *paths, *headers, *snis, *sources, *destinations;
-    bool stream;
+    bool stream, path_handling_v1;
+    unsigned category; /* SB_KIND bits */
     int64_t regex_priority, created_at;
 };
 
 /* The bit of a well-known method; 0 for others. */
 unsigned sb_rule_method(struct sb_str method);
 
-/* "host:port" in its parts: a port only when what follows the first ':' is a number. */
-struct sb_str sb_rule_split_host(struct sb_str host, int32_t *port);
+/* "host:port" in its parts: a port only when what follows the first ':' is a number. The old router
+ * knows brackets besides, and takes them off. */
+struct sb_str sb_rule_split_host(enum sb_router_flavor flavor, struct sb_str host, int32_t *port);
 
 /* Compiles a row. The caller holds the result once. */
 SB_MUST enum sb_rc sb_rule_compile(enum sb_router_flavor flavor,
@@ -99,10 +114,17 @@ void sb_rule_unref(struct sb_rule *rule);
 struct sb_rank sb_rank_compatible(const struct sb_rule_row *row, bool regex, size_t length,
                                   size_t index);
 struct sb_rank sb_rank_stream(const struct sb_rule_row *row);
+/* index: the path's place in the route, counted from 0. */
+struct sb_rank sb_rank_traditional(const struct sb_rule_row *row, bool regex, size_t length,
+                                   size_t index);
+/* The same for a host with a port, which goes before hosts without. */
+struct sb_rank sb_rank_port_first(struct sb_rank rank);
+/* SB_KIND bits. */
+unsigned sb_rank_category(const struct sb_rule_row *row);
 
 /* Calls fn for every key of the tree under which the rule's candidates belong. */
 void sb_rule_places(const struct sb_rule *rule,
-                    void (*fn)(void *arg, struct sb_str key, struct sb_cand *cand, int32_t port),
+                    void (*fn)(void *arg, struct sb_str key, const struct sb_tree_entry *entry),
                     void *arg);
 
 #endif

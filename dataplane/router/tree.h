@@ -56,7 +56,7 @@ enum { SB_ANY_PORT = -1 };
 struct sb_tree_entry {
     struct sb_rank rank;
     struct sb_cand *cand; /* counted by its rule */
-    int32_t port;         /* the destination port that its host asks for, or SB_ANY_PORT */
+    int32_t port;         /* the port that its host pattern asks for, or SB_ANY_PORT */
 };
 
 struct sb_tree_list {

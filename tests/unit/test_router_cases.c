@@ -138,10 +138,17 @@ static void traditional_compatible(void **state)
     check_flavor("traditional_compatible", SB_ROUTER_TRADITIONAL_COMPATIBLE);
 }
 
+static void traditional(void **state)
+{
+    (void)state;
+    check_flavor("traditional", SB_ROUTER_TRADITIONAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(traditional_compatible),
+        cmocka_unit_test(traditional),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

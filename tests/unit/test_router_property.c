@@ -54,6 +54,7 @@ struct drawn {
 };
 
 static uint64_t seed;
+static enum sb_router_flavor flavor;
 static regex_t compiled_paths[COUNT(paths)], compiled_values[COUNT(header_values)];
 
 static size_t pick(size_t n)
@@ -136,6 +137,8 @@ static void draw(struct drawn *d)
         d->nvalues[1] = pick_list(d->values[1], COUNT(header_values), 10);
     } while (!d->nhosts && !d->npaths && !d->nsnis && !d->methods && !d->nvalues[0] &&
              !d->nvalues[1]);
+    for (size_t i = 0; i < d->nsnis && flavor == SB_ROUTER_TRADITIONAL; i++)
+        d->snis[i] = strchr(snis[d->snis[i]], '*') ? 0 : d->snis[i];
     d->regex_priority = regex_priorities[pick(COUNT(regex_priorities))];
     d->created_at = (int64_t)pick(6);
 }
@@ -177,7 +180,7 @@ static void draw_request(struct ask *ask)
 /* What competes, and what it leaves behind. */
 struct contender {
     const struct drawn *d;
-    uint64_t rank[4]; /* compared from the left, the greater wins */
+    uint64_t rank[10]; /* compared from the left, the greater wins */
     size_t prefix_len;
 };
 
@@ -252,23 +255,30 @@ static bool obvious_sni(const struct drawn *d, const struct ask *ask)
     return d->nsnis == 0 || ask->q.scheme == SB_PROTO_HTTP;
 }
 
-static bool obvious_value(size_t value, struct sb_str have)
+static bool obvious_value(size_t value, struct sb_str have, bool regex)
 {
     const char *want = header_values[value];
 
-    return strncmp(want, "~*", 2) ? sb_str_ieq(sb_str_c(want), have)
-                                  : !regexec(&compiled_values[value], have.p, 0, NULL, 0);
+    return !regex || strncmp(want, "~*", 2) ? sb_str_ieq(sb_str_c(want), have)
+                                            : !regexec(&compiled_values[value], have.p, 0, NULL, 0);
+}
+
+static bool obvious_name(size_t which, const char *name)
+{
+    return which == 0                 ? !strcasecmp(name, "x")
+           : !strcasecmp(name, "y-z") ? true
+                                      : flavor != SB_ROUTER_TRADITIONAL && !strcmp(name, "y_z");
 }
 
 static bool obvious_header(const struct drawn *d, size_t which, const struct ask *ask)
 {
-    for (size_t h = 0; h < ask->q.nheaders; h++) {
-        const char *name = ask->headers[h].name.p;
+    bool regex = flavor != SB_ROUTER_TRADITIONAL || d->nvalues[which] == 1;
 
-        if (which == 0 ? strcasecmp(name, "x") : strcasecmp(name, "y-z") && strcmp(name, "y_z"))
+    for (size_t h = 0; h < ask->q.nheaders; h++) {
+        if (!obvious_name(which, ask->headers[h].name.p))
             continue;
         for (size_t i = 0; i < d->nvalues[which]; i++) {
-            if (obvious_value(d->values[which][i], ask->headers[h].value))
+            if (obvious_value(d->values[which][i], ask->headers[h].value, regex))
                 return true;
         }
     }
@@ -280,6 +290,9 @@ static int obvious_path(size_t path, const struct ask *ask)
 {
     regmatch_t m;
 
+    if (flavor == SB_ROUTER_TRADITIONAL &&
+        !strcmp(paths[path], "~/a|/b")) /* the tail is the last's */
+        return ask->q.path.p[1] == 'a' ? 0 : ask->q.path.p[1] == 'b' ? 2 : -1;
     if (paths[path][0] != '~')
         return sb_str_starts(ask->q.path, sb_str_c(paths[path])) ? (int)strlen(paths[path]) : -1;
     return regexec(&compiled_paths[path], ask->q.path.p, 1, &m, 0) ? -1 : (int)(m.rm_eo - m.rm_so);
@@ -374,6 +387,129 @@ static void compatible_route(struct contender *best, const struct drawn *d, cons
     }
 }
 
+/* -- the same for the old router -----------------------------------------------------------------
+ */
+
+enum { NO, YES, PORT_FIRST };
+
+static int traditional_host(const char *pattern, const struct ask *ask)
+{
+    char name[64];
+    unsigned want, have;
+    size_t len = obvious_port(ask->q.host.p, &have), name_len = obvious_port(pattern, &want);
+
+    snprintf(name, sizeof name, "%.*s", (int)name_len, pattern);
+    if (!strchr(pattern, '*'))
+        return sb_str_is(ask->q.host, pattern) && want                      ? PORT_FIRST
+               : sb_str_eq(sb_str_c(pattern), sb_str_n(ask->q.host.p, len)) ? YES
+                                                                            : NO;
+    if (!have)
+        have = ask->q.scheme == SB_PROTO_HTTPS ? 443 : 80;
+    return len && obvious_pattern(name, sb_str_n(ask->q.host.p, len)) && (!want || want == have);
+}
+
+static int traditional_hosts(const struct drawn *d, const struct ask *ask)
+{
+    int best = d->nhosts ? NO : YES;
+
+    for (size_t i = 0; i < d->nhosts; i++) {
+        int fits = traditional_host(hosts[d->hosts[i]], ask);
+
+        best = fits > best ? fits : best;
+    }
+    return best;
+}
+
+static unsigned category_of(const struct drawn *d)
+{
+    return (d->nhosts ? 0x40 : 0) | (d->nvalues[0] || d->nvalues[1] ? 0x20 : 0) |
+           (d->npaths ? 0x10 : 0) | (d->methods ? 0x08 : 0) | (d->nsnis ? 0x04 : 0);
+}
+
+/* What the request can satisfy of a route that its host and path lead to. */
+static unsigned traditional_hits(const struct drawn *d, const struct ask *ask)
+{
+    unsigned hit = category_of(d) & 0x50;
+    bool path = d->npaths == 0;
+
+    for (size_t i = 0; i < d->npaths; i++)
+        path |= obvious_path(d->paths[i], ask) >= 0;
+    if (!path || !traditional_hosts(d, ask))
+        return 0;
+    if (d->methods && obvious_method(d, ask))
+        hit |= 0x08;
+    for (size_t which = 0; which < 2; which++) {
+        for (size_t h = 0; h < ask->q.nheaders && d->nvalues[which]; h++)
+            hit |= obvious_name(which, ask->headers[h].name.p) ? 0x20 : 0;
+    }
+    return hit;
+}
+
+/* Is a route with SNIs looked at on a connection without TLS? */
+static bool traditional_waiver(const struct drawn *d, const struct drawn slots[SLOTS],
+                               const struct ask *ask)
+{
+    unsigned hit = 0, rest = category_of(d) & ~0x04u;
+    bool there = false;
+
+    if (ask->q.scheme == SB_PROTO_HTTPS || !d->nsnis)
+        return true;
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (slots[i].used) {
+            hit |= traditional_hits(&slots[i], ask);
+            there |= category_of(&slots[i]) == rest;
+        }
+    }
+    return (hit & ~rest) || (rest && !there);
+}
+
+static void traditional_contend(struct contender *best, const struct drawn *d, int host, bool regex,
+                                size_t length, size_t covered, size_t index)
+{
+    unsigned sub = regex, category = category_of(d);
+    struct contender c = {.d = d, .prefix_len = covered};
+    uint64_t id[2];
+    bool plain = d->nhosts > 0;
+
+    for (size_t i = 0; i < d->nhosts; i++) {
+        bool wild = strchr(hosts[d->hosts[i]], '*');
+
+        plain &= !wild;
+        sub |= wild && strchr(hosts[d->hosts[i]], ':') ? 4 : 0;
+    }
+    uuid_rank(d->id, id);
+    c.rank[0] = (uint64_t)__builtin_popcount(category);
+    c.rank[1] = category;
+    c.rank[2] = host == PORT_FIRST;
+    c.rank[3] = sub | (plain ? 2 : 0);
+    c.rank[4] = (uint64_t)(!!d->nvalues[0] + !!d->nvalues[1]);
+    c.rank[5] = regex ? (uint64_t)(d->regex_priority + 100) : 0;
+    c.rank[6] = length;
+    c.rank[7] = 100 - (uint64_t)d->created_at;
+    c.rank[8] = id[1] << 10; /* the end of it */
+    c.rank[9] = 100 - index;
+    consider(best, &c);
+}
+
+static void traditional_route(struct contender *best, const struct drawn *d,
+                              const struct drawn slots[SLOTS], const struct ask *ask)
+{
+    int host = traditional_hosts(d, ask);
+
+    if (!host || !obvious_method(d, ask) || !obvious_sni(d, ask) || !obvious_header(d, 0, ask) ||
+        !obvious_header(d, 1, ask) || !traditional_waiver(d, slots, ask))
+        return;
+    if (!d->npaths)
+        traditional_contend(best, d, host, false, 0, 0, 0);
+    for (size_t i = 0; i < d->npaths; i++) {
+        int covered = obvious_path(d->paths[i], ask);
+
+        if (covered >= 0)
+            traditional_contend(best, d, host, group_of(d->paths[i]) == 0, group_of(d->paths[i]),
+                                (size_t)covered, i);
+    }
+}
+
 /* -- the comparison ------------------------------------------------------------------------------
  */
 
@@ -385,7 +521,9 @@ static void compare(const struct sb_router *r, const struct drawn slots[SLOTS],
     bool found = sb_router_match(r, &ask->q, &m);
 
     for (size_t i = 0; i < SLOTS; i++) {
-        if (slots[i].used)
+        if (slots[i].used && flavor == SB_ROUTER_TRADITIONAL)
+            traditional_route(&best, &slots[i], slots, ask);
+        else if (slots[i].used)
             compatible_route(&best, &slots[i], ask);
     }
     if (found != (best.d != NULL) || (found && m.route != best.d->route) ||
@@ -447,14 +585,15 @@ static void free_pools(void)
         regfree(&compiled_values[i]);
 }
 
-static void check_flavor(enum sb_router_flavor flavor)
+static void check_flavor(enum sb_router_flavor of)
 {
-    struct sb_router_builder *b = sb_router_builder_new(flavor);
+    struct sb_router_builder *b = sb_router_builder_new(of);
     static struct drawn slots[SLOTS];
     const struct sb_router *before = NULL;
     long checks = from_env("ROUTER_CHECKS", CHECKS);
 
     seed = (uint64_t)from_env("ROUTER_SEED", 1) * 0x9E3779B97F4A7C15u;
+    flavor = of;
     memset(slots, 0, sizeof slots);
     compile_pools();
     for (long n = 0; n < checks; n += REQUESTS) {
@@ -485,10 +624,17 @@ static void traditional_compatible(void **state)
     check_flavor(SB_ROUTER_TRADITIONAL_COMPATIBLE);
 }
 
+static void traditional(void **state)
+{
+    (void)state;
+    check_flavor(SB_ROUTER_TRADITIONAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(traditional_compatible),
+        cmocka_unit_test(traditional),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
