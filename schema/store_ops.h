@@ -30,7 +30,9 @@ struct sb_refusal {
 
 /* All return SB_CONFLICT with *why filled, or another failure with err's words. */
 struct sb_store_ops {
-    enum sb_rc (*begin)(struct sb_store *s, struct sb_err *err);
+    /* will_write: what is going to be read and then written, or NULL when nothing is read before.
+     */
+    enum sb_rc (*begin)(struct sb_store *s, const struct sb_entity *will_write, struct sb_err *err);
     enum sb_rc (*commit)(struct sb_store *s, struct sb_err *err);
     void (*rollback)(struct sb_store *s);
     /* In a transaction: a place to go back to. */
@@ -40,10 +42,10 @@ struct sb_store_ops {
     enum sb_rc (*rows)(struct sb_store *s, struct sb_arena *a, const struct sb_entity *kind,
                        const struct sb_str *ids, size_t nids, struct sb_value **rows,
                        struct sb_err *err);
-    /* *row NULL: none. lock: it is going to be written in this transaction. */
+    /* *row NULL: none. */
     enum sb_rc (*find)(struct sb_store *s, struct sb_arena *a, const struct sb_entity *kind,
-                       const struct sb_field *field, struct sb_str value, bool lock,
-                       struct sb_value **row, struct sb_err *err);
+                       const struct sb_field *field, struct sb_str value, struct sb_value **row,
+                       struct sb_err *err);
     enum sb_rc (*page)(struct sb_store *s, struct sb_arena *a, const struct sb_entity *kind,
                        const struct sb_store_page *page, struct sb_value **rows, bool *more,
                        struct sb_err *err);

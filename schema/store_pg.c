@@ -9,6 +9,7 @@
  * Reads filter what has expired, and, but for sb_store_rows, the workspace. Which rule refused a
  * row is told by the constraint's name: the tables know what it can be called.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "schema/row.h"
@@ -109,8 +110,8 @@ static enum sb_rc pg_rows(struct sb_store *s, struct sb_arena *a, const struct s
 }
 
 static enum sb_rc pg_find(struct sb_store *s, struct sb_arena *a, const struct sb_entity *kind,
-                          const struct sb_field *field, struct sb_str value, bool lock,
-                          struct sb_value **row, struct sb_err *err)
+                          const struct sb_field *field, struct sb_str value, struct sb_value **row,
+                          struct sb_err *err)
 {
     struct sb_value *rows;
     struct sb_buf b;
@@ -119,7 +120,7 @@ static enum sb_rc pg_find(struct sb_store *s, struct sb_arena *a, const struct s
     select_from(&b, kind);
     sb_buf_printf(&b, " AND \"%s\" = $1::%s", sb_row_column(a, field), sql_type(field));
     in_workspace(&b, s, kind);
-    sb_buf_cstr(&b, lock ? " LIMIT 1 FOR UPDATE" : " LIMIT 1");
+    sb_buf_cstr(&b, " LIMIT 1");
     rc = query_rows(s, a, kind, take(a, &b), &value, 1, &rows, err);
     if (!rc)
         *row = rows->count ? rows->items[0] : NULL;
@@ -319,9 +320,19 @@ static enum sb_rc pg_drop(struct sb_store *s, struct sb_arena *a, const struct s
 
 /* -- transactions ------------------------------------------------------------------------------ */
 
-static enum sb_rc pg_begin(struct sb_store *s, struct sb_err *err)
+/* Who reads a row and then writes it must be the only one who does. Writers of configuration queue
+ * at the change log's counter, which a statement on the table joins before it takes any row: so the
+ * way into the queue is a statement that changes nothing. (Locking the row instead would be locking
+ * in the wrong order, and waiting for one's own successor.) */
+static enum sb_rc pg_begin(struct sb_store *s, const struct sb_entity *will_write,
+                           struct sb_err *err)
 {
-    return sb_pg_exec(session(s), "BEGIN", err);
+    char sql[256];
+
+    if (!will_write)
+        return sb_pg_exec(session(s), "BEGIN", err);
+    snprintf(sql, sizeof sql, "BEGIN; DELETE FROM \"%s\" WHERE false", will_write->table);
+    return sb_pg_exec(session(s), sql, err);
 }
 
 /* The server answers COMMIT of a failed transaction with ROLLBACK and calls that a success. */
