@@ -1,0 +1,112 @@
+"""Where nobody notifies: behind a transaction pooler, and from a read replica."""
+
+import contextlib
+import shutil
+import subprocess
+
+import pytest
+
+from gateway import Gateway, Upstream
+from postgres import PASSWORD, USER, Postgres, free_port, wait_until
+from programs import clean_env
+from test_follow import add_route, add_service
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    with Upstream() as server:
+        yield server
+
+
+class PgBouncer:
+    """PgBouncer in transaction mode before a Postgres."""
+
+    def __init__(self, postgres):
+        self.postgres, self.port = postgres, free_port()
+        self.dir = postgres.dir / "bouncer"
+        self.dir.mkdir()
+        (self.dir / "users").write_text(f'"{USER}" "{PASSWORD}"\n')
+        (self.dir / "ini").write_text(
+            f"[databases]\n* = host=127.0.0.1 port={postgres.port}\n[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
+            f"auth_type = scram-sha-256\nauth_file = {self.dir}/users\npool_mode = transaction\n"
+            f"default_pool_size = 3\nignore_startup_parameters = options,extra_float_digits\n"
+            f"logfile = {self.dir}/log\n")
+        for path in (self.dir, self.dir / "users", self.dir / "ini"):
+            postgres.own(path)
+
+    def __enter__(self):
+        program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+        self.process = subprocess.Popen(self.postgres.command(program, "-q", self.dir / "ini"),
+                                        cwd=self.dir, env=clean_env(), stderr=subprocess.DEVNULL)
+        return self
+
+    def __exit__(self, *exc):
+        self.process.terminate()
+        self.process.wait(timeout=20)
+
+    def answers(self, db):
+        import psycopg2
+        try:
+            psycopg2.connect(host="127.0.0.1", port=self.port, user=USER, password=PASSWORD,
+                             dbname=db.name).close()
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+
+def test_behind_a_transaction_pooler_it_polls(upstream):
+    with Postgres() as server, PgBouncer(server) as bouncer:
+        db = server.create_migrated()
+        wait_until(lambda: bouncer.answers(db), what="PgBouncer answering")
+        env = db.env(KONG_PG_PORT=bouncer.port, KONG_DB_UPDATE_FREQUENCY=0.1)
+        # Sessions that change places under the gateway's feet.
+        others = [db.connect() for _ in range(2)]
+        add_service(db, "s", upstream.port)
+        with Gateway(env) as gateway, contextlib.ExitStack() as stack:
+            for conn in others:
+                stack.enter_context(contextlib.closing(conn))
+            assert not gateway.version()["listening"]
+            for n in range(10):
+                add_route(db, f"h{n}.test", "s")
+                gateway.wait_for(f"h{n}.test")
+            assert "polling" in gateway.log()
+
+
+def make_replica(primary):
+    """A standby of the primary, by streaming replication through its socket directory."""
+    replica = Postgres(settings={"hot_standby": "on"})
+    replica.run("pg_basebackup", "-h", primary.dir, "-p", primary.port, "-U", "postgres", "-D",
+                replica.data, "-X", "stream", "--checkpoint=fast", "--no-sync")
+    replica.settings["primary_conninfo"] = f"host={primary.dir} port={primary.port} user=postgres"
+    replica.configure()
+    (replica.data / "standby.signal").touch()
+    replica.own(replica.data / "standby.signal")
+    replica.start()
+    return replica
+
+
+@pytest.mark.parametrize("primary_stays", [True, False])
+def test_it_reads_from_the_replica(upstream, primary_stays):
+    """The primary notifies, the replica is read; when the primary is away the replica is polled."""
+    with Postgres() as primary:
+        db = primary.create_migrated()
+        add_service(db, "s", upstream.port)
+        replica = make_replica(primary)
+        try:
+            env = db.env(KONG_PG_RO_HOST="127.0.0.1", KONG_PG_RO_PORT=replica.port,
+                         KONG_PG_RO_USER=USER, KONG_PG_RO_PASSWORD=PASSWORD,
+                         KONG_PG_RO_DATABASE=db.name,
+                         KONG_DB_UPDATE_FREQUENCY=60 if primary_stays else 0.2)
+            with Gateway(env) as gateway:
+                assert gateway.version()["listening"]
+                add_route(db, "a.test", "s")
+                gateway.wait_for("a.test")
+                if not primary_stays:
+                    primary.stop()
+                    assert gateway.answers("a.test")
+                    replica.run("pg_ctl", "promote", "-D", replica.data)
+                    replica.admin("UPDATE routes SET hosts = ARRAY['b.test']", dbname=db.name)
+                    gateway.wait_for("b.test")
+        finally:
+            replica.destroy()
