@@ -58,6 +58,7 @@ struct sb_schema_ctx {
     double now_s;           /* 0: the wall clock */
     bool expressions;       /* router_flavor = expressions */
     bool traditional;       /* router_flavor = traditional */
+    bool dbless;            /* no database: no counters in one */
     bool keep_transforms;   /* _transform: false - values are in stored form already */
     bool updating;          /* set by sb_entity_update: absent is no error, null is */
     bool import;            /* keep updated_at and ttl as given (declarative documents) */

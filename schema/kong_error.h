@@ -30,7 +30,10 @@ struct sb_kong_error {
     enum sb_kong_code code;
     struct sb_str message;
     struct sb_value *fields;    /* NULL: none; called "options" in bodies of code 11 */
-    struct sb_value *flattened; /* code 14 only: the list of flattened errors */
+    struct sb_value *flattened; /* code 14 only: the list of flattened errors, once asked for */
+    /* Code 14, kept until sb_declarative_flatten() is called: that list, and what stays in fields.
+     */
+    struct sb_value *flat_list, *flat_fields;
     struct sb_str unique_field; /* code 10 only: its name is "invalid unique <field>" */
 };
 

@@ -353,9 +353,12 @@ const char *sb_check_target(struct sb_schema_ctx *ctx, const struct sb_field *f,
     const char *why;
 
     (void)f;
-    if (!sb_host_read(ctx->arena, v->s, &h, &why))
-        return "Invalid target; not a valid hostname or ip address";
-    return NULL;
+    if (sb_host_read(ctx->arena, v->s, &h, &why))
+        return NULL;
+    if (ctx->import || ctx->updating)
+        return sb_say(ctx, "Invalid target ('%.*s'); not a valid hostname or ip address",
+                      SB_ARG(v->s));
+    return "Invalid target; not a valid hostname or ip address";
 }
 
 const char *sb_check_ip(struct sb_schema_ctx *ctx, const struct sb_field *f,

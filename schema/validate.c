@@ -136,12 +136,18 @@ static struct sb_str choice_text(struct sb_schema_ctx *ctx, const struct sb_valu
     return v->type == SB_V_STR ? v->s : sb_json_text(ctx->arena, v, 0);
 }
 
+/* Counters that live in the database are no choice without one. */
+static bool is_offered(const struct sb_schema_ctx *ctx, const char *choice)
+{
+    return !ctx->dbless || strcmp(choice, "cluster") != 0;
+}
+
 static bool is_one_of(struct sb_schema_ctx *ctx, const struct sb_value *v, const char *const *list)
 {
     struct sb_str s = choice_text(ctx, v);
 
     for (; *list; list++) {
-        if (sb_str_is(s, *list))
+        if (sb_str_is(s, *list) && is_offered(ctx, *list))
             return true;
     }
     return false;
@@ -154,8 +160,10 @@ static const char *say_choices(struct sb_schema_ctx *ctx, const char *sentence,
     const char *said;
 
     sb_buf_init(&b, 0);
-    for (; *list; list++)
-        sb_buf_printf(&b, "%s%s", b.len ? ", " : "", *list);
+    for (; *list; list++) {
+        if (is_offered(ctx, *list))
+            sb_buf_printf(&b, "%s%s", b.len ? ", " : "", *list);
+    }
     said = sb_say(ctx, "%s: %.*s", sentence, SB_ARG(sb_buf_get(&b)));
     sb_buf_release(&b);
     return said;
@@ -729,8 +737,8 @@ static void tidy(struct sb_schema_ctx *ctx, const struct sb_entity *kind, struct
     }
 }
 
-static void transform(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
-                      const struct sb_value *sent, struct sb_value *entity)
+void sb_entity_transform(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
+                         const struct sb_value *sent, struct sb_value *entity)
 {
     for (const struct sb_transform *t = kind->transforms; t && t->apply; t++) {
         if ((t->always || !ctx->keep_transforms) && !sb_is_blank(sb_value_at(sent, t->input)))
@@ -738,9 +746,9 @@ static void transform(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
     }
 }
 
-enum sb_rc sb_entity_insert(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
-                            const struct sb_value *input, struct sb_value **out,
-                            struct sb_kong_error *e)
+enum sb_rc sb_entity_build(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
+                           const struct sb_value *input, struct sb_value **out,
+                           struct sb_kong_error *e)
 {
     struct sb_value *errors = sb_value_object(ctx->arena);
     struct sb_value *sent = shallow_copy(ctx->arena, input), *entity;
@@ -760,9 +768,19 @@ enum sb_rc sb_entity_insert(struct sb_schema_ctx *ctx, const struct sb_entity *k
     if (errors->count)
         return refuse(ctx, errors, e);
     tidy(ctx, kind, entity);
-    transform(ctx, kind, entity, entity);
     *out = entity;
     return SB_OK;
+}
+
+enum sb_rc sb_entity_insert(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
+                            const struct sb_value *input, struct sb_value **out,
+                            struct sb_kong_error *e)
+{
+    enum sb_rc rc = sb_entity_build(ctx, kind, input, out, e);
+
+    if (!rc)
+        sb_entity_transform(ctx, kind, *out, *out);
+    return rc;
 }
 
 enum sb_rc sb_entity_upsert(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
@@ -815,6 +833,12 @@ struct sb_value *sb_entity_read(struct sb_schema_ctx *ctx, const struct sb_entit
     return read_entity(ctx, kind, stored, true);
 }
 
+struct sb_value *sb_entity_read_bare(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
+                                     const struct sb_value *stored)
+{
+    return read_entity(ctx, kind, stored, false);
+}
+
 enum sb_rc sb_entity_update(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
                             const struct sb_value *current, const struct sb_value *patch,
                             struct sb_value **out, struct sb_kong_error *e)
@@ -842,7 +866,7 @@ enum sb_rc sb_entity_update(struct sb_schema_ctx *ctx, const struct sb_entity *k
     if (errors->count)
         return refuse(ctx, errors, e);
     tidy(ctx, kind, entity);
-    transform(ctx, kind, sent, entity);
+    sb_entity_transform(ctx, kind, sent, entity);
     *out = entity;
     return SB_OK;
 }

@@ -12,6 +12,17 @@ struct sb_value *sb_check_value(struct sb_schema_ctx *ctx, const struct sb_field
 void sb_run_checks(struct sb_schema_ctx *ctx, const struct sb_entity_check *checks,
                    const struct sb_value *record, struct sb_value *errors);
 
+/* sb_entity_insert() in two halves: all but the transformations, and those. */
+SB_MUST enum sb_rc sb_entity_build(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
+                                   const struct sb_value *input, struct sb_value **out,
+                                   struct sb_kong_error *e);
+void sb_entity_transform(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
+                         const struct sb_value *sent, struct sb_value *entity);
+
+/* sb_entity_read() without the old names of fields. */
+struct sb_value *sb_entity_read_bare(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
+                                     const struct sb_value *stored);
+
 /* nil, "" and empty containers. */
 bool sb_is_blank(const struct sb_value *v);
 /* "{vault://...}" */

@@ -171,10 +171,12 @@ struct reader {
     uint32_t nodes;
     int document; /* from 1 */
     struct sb_err *err;
+    struct sb_yaml_problem problem;
 };
 
 static enum sb_rc fail(struct reader *r, yaml_mark_t at, enum sb_rc rc, const char *why)
 {
+    snprintf(r->problem.why, sizeof r->problem.why, "%s", why);
     return sb_err_set(r->err, rc, "invalid YAML in document %d at line %zu, column %zu: %s",
                       r->document, at.line + 1, at.column + 1, why);
 }
@@ -183,9 +185,13 @@ static enum sb_rc next(struct reader *r, yaml_event_t *ev)
 {
     const char *problem;
 
-    if (yaml_parser_parse(&r->parser, ev))
+    if (yaml_parser_parse(&r->parser, ev)) {
+        r->problem.line = ev->start_mark.line + 1;
+        r->problem.column = ev->start_mark.column + 1;
         return SB_OK;
+    }
     problem = r->parser.problem ? r->parser.problem : "not readable";
+    snprintf(r->problem.why, sizeof r->problem.why, "%s", problem);
     if (r->parser.error == YAML_READER_ERROR)
         return sb_err_set(r->err, SB_INVALID, "invalid YAML in document %d at byte %zu: %s",
                           r->document, r->parser.problem_offset, problem);
@@ -543,18 +549,36 @@ enum sb_rc sb_yaml_parse_all(struct sb_arena *a, struct sb_str text, struct sb_v
     return rc;
 }
 
+static enum sb_rc parse_first(struct reader *r, struct sb_value **out)
+{
+    struct sb_value *doc = NULL;
+    enum sb_rc rc = read_document(r, &doc);
+
+    reader_release(r);
+    if (!rc)
+        *out = doc ? doc : sb_value_null(r->arena);
+    return rc;
+}
+
 enum sb_rc sb_yaml_parse(struct sb_arena *a, struct sb_str text, struct sb_value **out,
                          struct sb_err *err)
 {
-    struct sb_value *doc = NULL;
+    struct reader r;
+
+    reader_init(&r, a, text, err);
+    return parse_first(&r, out);
+}
+
+enum sb_rc sb_yaml_parse_told(struct sb_arena *a, struct sb_str text, struct sb_value **out,
+                              struct sb_yaml_problem *problem)
+{
     struct reader r;
     enum sb_rc rc;
 
-    reader_init(&r, a, text, err);
-    rc = read_document(&r, &doc);
-    reader_release(&r);
-    if (!rc)
-        *out = doc ? doc : sb_value_null(a);
+    reader_init(&r, a, text, NULL);
+    rc = parse_first(&r, out);
+    if (rc)
+        *problem = r.problem;
     return rc;
 }
 
