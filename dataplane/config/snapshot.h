@@ -119,6 +119,7 @@ struct sb_snapshot {
     const struct sb_table *snis;           /* sb_snapshot_certificate() */
     const struct sb_table *upstream_names; /* sb_snapshot_upstream() */
     struct sb_slots upstreams;             /* sb_service_upstream() */
+    const struct sb_hooks *hooks;          /* of plugins for everything; NULL: none */
 };
 
 /* The certificate for a server name (lower case; "" when the client sent none): exact, then

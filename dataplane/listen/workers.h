@@ -44,7 +44,8 @@ void sb_workers_publish(struct sb_workers *ws, const struct sb_snapshot *snap,
                         void (*retired)(void *arg, const struct sb_snapshot *snap), void *arg);
 
 /* Closes the listeners, lets exchanges finish for at most drain_ms (0: cuts them off), ends the
- * threads and frees everything. Snapshots still held are retired on the way. Blocks. */
+ * threads and frees everything. Snapshots still held are retired on the way, by the caller's thread.
+ * Blocks. */
 void sb_workers_stop(struct sb_workers *ws, int64_t drain_ms);
 
 unsigned sb_workers_count(const struct sb_workers *ws);

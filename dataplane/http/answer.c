@@ -1,0 +1,501 @@
+/* answer.c - responses that the gateway itself gives: errors in the format that the client accepts,
+ * redirects, what plugins answer. Texts and formats are Kong's, byte for byte (proxy-http.md 8). */
+#include "dataplane/http/exchange.h"
+
+static const struct {
+    int status;
+    const char *text;    /* of the status line */
+    const char *message; /* Kong's default, without its final dot; NULL: the generic one */
+} statuses[] = {
+    {200, "OK", NULL},
+    {201, "Created", NULL},
+    {202, "Accepted", NULL},
+    {204, "No Content", NULL},
+    {206, "Partial Content", NULL},
+    {301, "Moved Permanently", NULL},
+    {302, "Moved Temporarily", NULL},
+    {303, "See Other", NULL},
+    {304, "Not Modified", NULL},
+    {307, "Temporary Redirect", NULL},
+    {308, "Permanent Redirect", NULL},
+    {400, "Bad Request", "Bad request"},
+    {401, "Unauthorized", "Unauthorized"},
+    {402, "Payment Required", "Payment required"},
+    {403, "Forbidden", "Forbidden"},
+    {404, "Not Found", "Not found"},
+    {405, "Not Allowed", "Method not allowed"},
+    {406, "Not Acceptable", "Not acceptable"},
+    {407, "Proxy Authentication Required", "Proxy authentication required"},
+    {408, "Request Time-out", "Request timeout"},
+    {409, "Conflict", "Conflict"},
+    {410, "Gone", "Gone"},
+    {411, "Length Required", "Length required"},
+    {412, "Precondition Failed", "Precondition failed"},
+    {413, "Request Entity Too Large", "Payload too large"},
+    {414, "Request-URI Too Large", "URI too long"},
+    {415, "Unsupported Media Type", "Unsupported media type"},
+    {416, "Requested Range Not Satisfiable", "Range not satisfiable"},
+    {417, "Expectation Failed", "Expectation failed"},
+    {418, "I'm a teapot", "I'm a teapot"},
+    {421, "Misdirected Request", "Misdirected request"},
+    {422, "Unprocessable Entity", "Unprocessable entity"},
+    {423, "Locked", "Locked"},
+    {424, "Failed Dependency", "Failed dependency"},
+    {425, "Too Early", "Too early"},
+    {426, "Upgrade Required", "Upgrade required"},
+    {428, "Precondition Required", "Precondition required"},
+    {429, "Too Many Requests", "Too many requests"},
+    {431, "Request Header Fields Too Large", "Request header fields too large"},
+    {451, "Unavailable For Legal Reasons", "Unavailable for legal reasons"},
+    {494, "Bad Request", "Request header or cookie too large"},
+    {500, "Internal Server Error", "An unexpected error occurred"},
+    {501, "Not Implemented", "Not implemented"},
+    {502, "Bad Gateway", "An invalid response was received from the upstream server"},
+    {503, "Service Temporarily Unavailable", "The upstream server is currently unavailable"},
+    {504, "Gateway Time-out", "The upstream server is timing out"},
+    {505, "HTTP Version Not Supported", "HTTP version not supported"},
+    {506, "Variant Also Negotiates", "Variant also negotiates"},
+    {507, "Insufficient Storage", "Insufficient storage"},
+    {508, "Loop Detected", "Loop detected"},
+    {510, "Not Extended", "Not extended"},
+    {511, "Network Authentication Required", "Network authentication required"},
+};
+
+static const char *find_message(int status)
+{
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++)
+        if (statuses[i].status == status)
+            return statuses[i].message;
+    return NULL;
+}
+
+struct sb_str sb_status_text(int status)
+{
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++)
+        if (statuses[i].status == status)
+            return sb_str_c(statuses[i].text);
+    return SB_STR("Unknown");
+}
+
+/* -- formats -- */
+
+static const struct {
+    const char *type, *before, *between, *after;
+} formats[SB_FORMATS] = {
+    [SB_FORMAT_JSON] = {"application/json; charset=utf-8", "{\n  \"message\":\"",
+                        "\",\n  \"request_id\":\"", "\"\n}"},
+    [SB_FORMAT_PLAIN] = {"text/plain; charset=utf-8", "", "\nrequest_id: ", "\n"},
+    [SB_FORMAT_HTML] = {"text/html; charset=utf-8",
+                        "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n"
+                        "    <title>Error</title>\n  </head>\n  <body>\n    <h1>Error</h1>\n    <p>",
+                        ".</p>\n    <p>request_id: ", "</p>\n  </body>\n</html>\n"},
+    [SB_FORMAT_XML] = {"application/xml; charset=utf-8",
+                       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>",
+                       "</message>\n  <requestid>", "</requestid>\n</error>\n"},
+};
+
+static enum sb_error_format format_of_type(struct sb_str type)
+{
+    static const struct {
+        const char *type;
+        enum sb_error_format format;
+    } types[] = {
+        {"text/plain", SB_FORMAT_PLAIN},       {"text/html", SB_FORMAT_HTML},
+        {"application/json", SB_FORMAT_JSON},  {"application/xml", SB_FORMAT_XML},
+        {"text/*", SB_FORMAT_PLAIN},           {"application/*", SB_FORMAT_JSON},
+        {"*/*", SB_FORMAT_JSON},
+    };
+
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (sb_str_ieq(type, sb_str_c(types[i].type)))
+            return types[i].format;
+    return SB_FORMATS;
+}
+
+/* q in thousandths; what is malformed counts as 1. */
+static int quality(struct sb_str params)
+{
+    struct sb_str piece;
+    int q = 0, scale = 1000;
+
+    while (sb_str_split(&params, ';', &piece)) {
+        piece = sb_str_trim(piece);
+        if (piece.len < 3 || (piece.p[0] | 0x20) != 'q' || piece.p[1] != '=')
+            continue;
+        for (size_t i = 2; i < piece.len && scale >= 1; i++) {
+            if (i == 3)
+                continue; /* the point */
+            if (piece.p[i] < '0' || piece.p[i] > '9')
+                return 1000;
+            q += (piece.p[i] - '0') * scale;
+            scale /= 10;
+        }
+        return q;
+    }
+    return 1000;
+}
+
+/* The first of the best: strictly greater q wins. */
+static enum sb_error_format format_of_accept(struct sb_str accept)
+{
+    enum sb_error_format best = SB_FORMAT_JSON, format;
+    struct sb_str item;
+    int best_q = 0, q;
+
+    while (sb_str_split(&accept, ',', &item)) {
+        ptrdiff_t semicolon = sb_str_chr(item, ';', 0);
+        struct sb_str params = {0};
+
+        if (semicolon >= 0) {
+            params = sb_str_from(item, (size_t)semicolon + 1);
+            item = sb_str_first(item, (size_t)semicolon);
+        }
+        format = format_of_type(sb_str_trim(item));
+        q = quality(params);
+        if (format < SB_FORMATS && q > best_q) {
+            best = format;
+            best_q = q;
+        }
+    }
+    return best;
+}
+
+static enum sb_error_format choose_format(const struct sb_exchange *x)
+{
+    struct sb_str accept = sb_http_get(&x->req, SB_H_ACCEPT);
+
+    if (!accept.p && x->answer.kind == SB_ANSWER_REFUSED) {
+        accept = sb_http_get(&x->req, SB_H_CONTENT_TYPE);
+        if (!accept.p)
+            return x->w->o->error_default;
+    }
+    return accept.p ? format_of_accept(accept) : SB_FORMAT_JSON;
+}
+
+/* -- bodies -- */
+
+/* A template of the user's: two %s, for message and request id. */
+static void from_template(struct sb_str t, struct sb_str message, struct sb_str id,
+                          struct sb_gather *g)
+{
+    const struct sb_str values[] = {message, id};
+
+    for (size_t i = 0; i < 2; i++) {
+        ptrdiff_t at = sb_str_find(t, SB_STR("%s"), 0);
+
+        if (at < 0)
+            break;
+        sb_gather_str(g, sb_str_first(t, (size_t)at));
+        sb_gather_str(g, values[i]);
+        t = sb_str_from(t, (size_t)at + 2);
+    }
+    sb_gather_str(g, t);
+}
+
+/* Messages go into JSON and markup: what could end a string or a tag there is written safely. */
+static void escape(struct sb_gather *g, enum sb_error_format format, struct sb_str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.p[i];
+
+        if (format == SB_FORMAT_JSON && (c == '"' || c == '\\')) {
+            sb_gather_lit(g, "\\");
+            sb_gather_add(g, &c, 1);
+        } else if (format == SB_FORMAT_JSON && (unsigned char)c < 0x20) {
+            sb_gather_lit(g, " ");
+        } else if (format != SB_FORMAT_JSON && format != SB_FORMAT_PLAIN && c == '<') {
+            sb_gather_lit(g, "&lt;");
+        } else if (format != SB_FORMAT_JSON && format != SB_FORMAT_PLAIN && c == '&') {
+            sb_gather_lit(g, "&amp;");
+        } else {
+            sb_gather_add(g, &c, 1);
+        }
+    }
+}
+
+static void error_body(struct sb_exchange *x, enum sb_error_format format, struct sb_gather *g)
+{
+    struct sb_str message = x->answer.message;
+    const char *text = find_message(x->answer.status);
+    char room[64];
+
+    if (message.len == 0 && text)
+        message = sb_str_c(text);
+    if (message.len == 0) {
+        snprintf(room, sizeof room, "The upstream server responded with %d", x->answer.status);
+        message = sb_str_c(room);
+    }
+    if (x->w->o->error_template[format].p) {
+        from_template(x->w->o->error_template[format], message, sb_str_n(x->id, sizeof x->id), g);
+        return;
+    }
+    sb_gather_str(g, sb_str_c(formats[format].before));
+    escape(g, format, message);
+    sb_gather_str(g, sb_str_c(formats[format].between));
+    sb_gather_add(g, x->id, sizeof x->id);
+    sb_gather_str(g, sb_str_c(formats[format].after));
+}
+
+static void page_body(struct sb_exchange *x, struct sb_gather *g)
+{
+    int status = x->answer.status;
+    struct sb_str text = status == 401 ? SB_STR("Authorization Required") : sb_status_text(status);
+
+    sb_gather_lit(g, "<html>\r\n<head><title>");
+    sb_gather_uint(g, (uint64_t)status);
+    sb_gather_lit(g, " ");
+    sb_gather_str(g, x->answer.message.len ? x->answer.message : text);
+    sb_gather_lit(g, "</title></head>\r\n<body>\r\n<center><h1>");
+    sb_gather_uint(g, (uint64_t)status);
+    sb_gather_lit(g, " ");
+    sb_gather_str(g, text);
+    sb_gather_lit(g, "</h1></center>\r\n");
+    if (x->answer.message.len) {
+        sb_gather_lit(g, "<center>");
+        sb_gather_str(g, x->answer.message);
+        sb_gather_lit(g, "</center>\r\n");
+    }
+    sb_gather_lit(g, "</body>\r\n</html>\r\n");
+}
+
+/* -- heads -- */
+
+static void status_line(struct sb_exchange *x, struct sb_gather *g)
+{
+    sb_gather_lit(g, "HTTP/1.1 ");
+    sb_gather_uint(g, (uint64_t)x->status);
+    sb_gather_lit(g, " ");
+    sb_gather_str(g, sb_status_text(x->status));
+    sb_gather_lit(g, "\r\nDate: ");
+    sb_gather_str(g, sb_worker_date(x->w));
+    sb_gather_lit(g, "\r\n");
+}
+
+static void gateway_headers(struct sb_exchange *x, struct sb_gather *g)
+{
+    unsigned tokens = x->w->o->tokens;
+
+    if (tokens & SB_TOKEN_SERVER)
+        sb_gather_lit(g, "Server: " SB_PRODUCT "\r\n");
+    if (x->try_us) { /* an upstream was involved */
+        if (tokens & SB_TOKEN_VIA)
+            sb_gather_lit(g, "Via: 1.1 " SB_PRODUCT "\r\n");
+        sb_response_tokens(x, g);
+        return;
+    }
+    if (tokens & SB_TOKEN_RESPONSE_LATENCY) {
+        (void)sb_now_ms(x->w);
+        sb_gather_lit(g, "X-Kong-Response-Latency: ");
+        sb_gather_uint(g, (uint64_t)(x->w->now_us - x->start_us) / 1000);
+        sb_gather_lit(g, "\r\n");
+    }
+    if (tokens & SB_TOKEN_REQUEST_ID) {
+        sb_gather_lit(g, "X-Kong-Request-Id: ");
+        sb_gather_add(g, x->id, sizeof x->id);
+        sb_gather_lit(g, "\r\n");
+    }
+}
+
+static void add_headers(struct sb_gather *g, const struct sb_header_change *list)
+{
+    for (; list; list = list->next)
+        if (list->value.p)
+            sb_gather_header(g, list->name, list->value);
+}
+
+/* The body is put together behind the room for the head, because the head tells its length. */
+void sb_answer_gather(struct sb_exchange *x, struct sb_gather *g)
+{
+    struct sb_gather body;
+    enum sb_error_format format = SB_FORMATS;
+    struct sb_str type = x->answer.type;
+    size_t len = 0;
+
+    x->status = x->answer.status == 494 ? 400 : x->answer.status;
+    sb_gather_init(&body, x->w);
+    body.at += SB_SCRATCH_LEN / 2;
+    g->end = body.at;
+    if (x->answer.kind == SB_ANSWER_BODY) {
+        sb_gather_str(&body, x->answer.body);
+    } else if (x->answer.kind == SB_ANSWER_PAGE) {
+        page_body(x, &body);
+    } else {
+        format = choose_format(x);
+        type = sb_str_c(formats[format].type);
+        error_body(x, format, &body);
+    }
+    for (int i = 0; i < body.n; i++)
+        len += body.iov[i].iov_len;
+    status_line(x, g);
+    if (type.len)
+        sb_gather_header(g, SB_STR("Content-Type"), type);
+    if (x->status != 204 && x->status != 304) {
+        sb_gather_lit(g, "Content-Length: ");
+        sb_gather_uint(g, len);
+        sb_gather_lit(g, "\r\n");
+    }
+    sb_response_connection(x, g);
+    add_headers(g, x->answer.headers);
+    add_headers(g, x->response_changes);
+    gateway_headers(x, g);
+    sb_debug_headers(x, g);
+    sb_gather_lit(g, "\r\n");
+    if (x->req.version == 9)
+        g->n = 0;
+    if (x->head_method || x->status == 204 || x->status == 304)
+        return;
+    for (int i = 0; i < body.n; i++)
+        sb_gather_ref(g, body.iov[i].iov_base, body.iov[i].iov_len);
+    x->body_sent = len;
+}
+
+/* -- what plugins use -- */
+
+void sb_exchange_add_change(struct sb_exchange *x, struct sb_header_change **list,
+                            struct sb_str name, struct sb_str value)
+{
+    struct sb_arena *a = sb_exchange_arena(x);
+    struct sb_header_change *c = SB_NEW(a, struct sb_header_change);
+
+    c->name = sb_arena_str(a, name);
+    c->value = value.p ? sb_arena_str(a, value) : value;
+    while (*list)
+        list = &(*list)->next;
+    *list = c;
+}
+
+const struct sb_header_change *sb_change_find(const struct sb_header_change *list,
+                                              struct sb_str name)
+{
+    for (; list; list = list->next)
+        if (!list->add && sb_str_ieq(list->name, name))
+            return list;
+    return NULL;
+}
+
+/* Beside what the response has of that name. */
+void sb_exchange_add_header(struct sb_exchange *x, struct sb_str name, struct sb_str value)
+{
+    struct sb_header_change **last = &x->response_changes;
+
+    sb_exchange_add_change(x, last, name, value);
+    while ((*last)->next)
+        last = &(*last)->next;
+    (*last)->add = true;
+}
+
+static void set_change(struct sb_exchange *x, struct sb_header_change **list, struct sb_str name,
+                       struct sb_str value)
+{
+    for (struct sb_header_change *c = *list; c; c = c->next) {
+        if (c->add || !sb_str_ieq(c->name, name))
+            continue;
+        c->value = value.p ? sb_arena_str(sb_exchange_arena(x), value) : value;
+        return;
+    }
+    sb_exchange_add_change(x, list, name, value);
+}
+
+void sb_exchange_set_upstream_header(struct sb_exchange *x, struct sb_str name, struct sb_str value)
+{
+    set_change(x, &x->request_changes, name, value);
+}
+
+void sb_exchange_set_response_header(struct sb_exchange *x, struct sb_str name, struct sb_str value)
+{
+    set_change(x, &x->response_changes, name, value);
+}
+
+void sb_exchange_answer(struct sb_exchange *x, int status, struct sb_str content_type,
+                        struct sb_str body, const struct sb_str *headers, size_t nheaders)
+{
+    struct sb_arena *a = sb_exchange_arena(x);
+
+    x->answer = (struct sb_answer){.status = status,
+                                   .kind = SB_ANSWER_BODY,
+                                   .type = sb_arena_str(a, content_type),
+                                   .body = sb_arena_str(a, body)};
+    for (size_t i = 0; i + 1 < nheaders; i += 2)
+        sb_exchange_add_change(x, &x->answer.headers, headers[i], headers[i + 1]);
+}
+
+void sb_exchange_answer_error(struct sb_exchange *x, int status, struct sb_str message)
+{
+    x->answer = (struct sb_answer){.status = status,
+                                   .kind = SB_ANSWER_ERROR,
+                                   .message = sb_arena_str(sb_exchange_arena(x), message)};
+}
+
+struct sb_arena *sb_exchange_arena(struct sb_exchange *x)
+{
+    if (!x->arena)
+        x->arena = sb_arena_new(0);
+    return x->arena;
+}
+
+struct event_base *sb_exchange_loop(struct sb_exchange *x)
+{
+    return x->w->base;
+}
+
+const struct sb_snapshot *sb_exchange_snapshot(const struct sb_exchange *x)
+{
+    return x->hold->snap;
+}
+
+const struct sb_route *sb_exchange_route(const struct sb_exchange *x)
+{
+    return x->route;
+}
+
+const struct sb_service *sb_exchange_service(const struct sb_exchange *x)
+{
+    return x->service;
+}
+
+struct sb_str sb_exchange_method(const struct sb_exchange *x)
+{
+    return x->req.method;
+}
+
+struct sb_str sb_exchange_path(const struct sb_exchange *x)
+{
+    return x->path;
+}
+
+struct sb_str sb_exchange_query(const struct sb_exchange *x)
+{
+    return x->req.query;
+}
+
+struct sb_str sb_exchange_client_ip(const struct sb_exchange *x)
+{
+    return x->client_ip;
+}
+
+struct sb_str sb_exchange_request_id(const struct sb_exchange *x)
+{
+    return sb_str_n(x->id, sizeof x->id);
+}
+
+struct sb_str sb_exchange_header(const struct sb_exchange *x, struct sb_str name)
+{
+    return sb_http_find(&x->req, name);
+}
+
+int sb_exchange_status(const struct sb_exchange *x)
+{
+    return x->status;
+}
+
+void sb_exchange_set_status(struct sb_exchange *x, int status)
+{
+    x->status = status;
+}
+
+struct sb_str sb_exchange_response_header(const struct sb_exchange *x, struct sb_str name)
+{
+    const struct sb_header_change *c = sb_change_find(x->response_changes, name);
+
+    return c ? c->value : sb_http_find(&x->resp, name);
+}

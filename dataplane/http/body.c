@@ -1,0 +1,322 @@
+/* body.c - the request's body: decoded from what the client sends, stored or streamed.
+ *
+ *   client bytes (x->rest, then the socket) --sb_body_read--> pieces --+--> stored: memory, then file
+ *                                                                      +--> streamed to the upstream
+ *
+ * Stored bodies can be sent again to another target, and a chunked one gets a Content-Length. What
+ * came with the head and is complete counts as stored even where the route wants streaming.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "dataplane/http/exchange.h"
+#include "shared/log.h"
+
+enum { PIECES_MAX = 128 };
+
+void sb_body_init(struct sb_exchange *x)
+{
+    struct sb_request_body *b = &x->body;
+
+    b->fd = -1;
+    b->left = x->req.content_length;
+    b->complete = x->req.framing == SB_BODY_NONE;
+    b->continued = !(x->req.version >= 11 && sb_http_has(&x->req, SB_H_EXPECT) &&
+                     sb_str_ieq(sb_http_get(&x->req, SB_H_EXPECT), SB_STR("100-continue")));
+}
+
+void sb_body_release(struct sb_exchange *x)
+{
+    if (x->body.mem_owned)
+        free(x->body.mem);
+    if (x->body.fd >= 0)
+        close(x->body.fd);
+    x->body.fd = -1;
+    x->body.mem = NULL;
+}
+
+/* Unread client bytes must outlive the worker's buffer. */
+static void save_rest(struct sb_exchange *x, struct sb_str rest)
+{
+    char *over = rest.len ? sb_xmalloc(rest.len) : NULL;
+
+    if (over)
+        memcpy(over, rest.p, rest.len);
+    free(x->over);
+    x->over = over;
+    x->rest = sb_str_n(over, rest.len);
+}
+
+static void send_continue(struct sb_exchange *x)
+{
+    static char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct iovec iov = {line, sizeof line - 1};
+
+    x->body.continued = true;
+    if (sb_io_send(&x->c->io, &iov, 1))
+        x->c->close = true;
+}
+
+/* Raw bytes: what is there, else from the socket. */
+static enum sb_rc raw_bytes(struct sb_exchange *x, struct sb_str *raw)
+{
+    struct sb_request_body *b = &x->body;
+    size_t cap = SB_BIG_LEN, n;
+    enum sb_rc rc;
+
+    if (x->rest.len) {
+        b->continued = true;
+        *raw = x->rest;
+        return SB_OK;
+    }
+    if (!b->continued)
+        send_continue(x);
+    if (x->req.framing == SB_BODY_LENGTH && b->left < cap)
+        cap = b->left;
+    if (!sb_io_can_read(&x->c->io))
+        return x->c->io.eof || x->c->io.failed ? SB_IO : SB_AGAIN;
+    rc = sb_io_read(&x->c->io, x->w->big, cap, &n);
+    if (rc)
+        return rc == SB_AGAIN ? SB_AGAIN : SB_IO;
+    *raw = sb_str_n(x->w->big, n);
+    return SB_OK;
+}
+
+static void add_piece(struct iovec *iov, int *n, struct sb_str data)
+{
+    union {
+        const char *in;
+        void *out;
+    } p = {.in = data.p};
+
+    iov[(*n)++] = (struct iovec){p.out, data.len};
+}
+
+static enum sb_rc decode_chunks(struct sb_exchange *x, struct sb_str *raw, struct iovec *iov,
+                                int max, int *n)
+{
+    struct sb_str data;
+
+    while (*n < max) {
+        switch (sb_chunked_next(&x->body.chunked, raw, &data)) {
+        case SB_CHUNK_DATA:
+            add_piece(iov, n, data);
+            x->body.received += data.len;
+            break;
+        case SB_CHUNK_END:
+            x->body.complete = true;
+            return SB_OK;
+        case SB_CHUNK_MORE:
+            return SB_OK;
+        case SB_CHUNK_BAD:
+            return SB_INVALID;
+        }
+    }
+    return SB_OK;
+}
+
+enum sb_rc sb_body_read(struct sb_exchange *x, struct iovec *iov, int max, int *n)
+{
+    struct sb_request_body *b = &x->body;
+    struct sb_str raw = {0};
+    bool from_rest = x->rest.len > 0;
+    enum sb_rc rc;
+
+    *n = 0;
+    if (b->complete)
+        return SB_OK;
+    rc = raw_bytes(x, &raw);
+    if (rc)
+        return rc;
+    if (x->req.framing == SB_BODY_LENGTH) {
+        struct sb_str data = sb_str_first(raw, b->left);
+
+        add_piece(iov, n, data);
+        raw = sb_str_from(raw, data.len);
+        b->received += data.len;
+        b->left -= data.len;
+        b->complete = b->left == 0;
+    } else {
+        rc = decode_chunks(x, &raw, iov, max, n);
+        if (rc)
+            return rc;
+    }
+    if (from_rest)
+        x->rest = raw;
+    else if (raw.len)
+        save_rest(x, raw);
+    if (x->w->o->body_max && b->received > x->w->o->body_max)
+        return SB_TOOLARGE;
+    return SB_OK;
+}
+
+/* -- storing -- */
+
+static int open_temporary(const struct sb_exchange *x)
+{
+    int fd = open(x->w->o->temp_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0)
+        sb_error("cannot make a temporary file for a request body: %s", strerror(errno));
+    return fd;
+}
+
+static enum sb_rc to_file(struct sb_exchange *x, const char *p, size_t len)
+{
+    struct sb_request_body *b = &x->body;
+
+    if (b->fd < 0)
+        b->fd = open_temporary(x);
+    while (b->fd >= 0 && len) {
+        ssize_t n = pwrite(b->fd, p, len, (off_t)b->file_len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            sb_error("cannot store a request body: %s", strerror(errno));
+            return SB_UNAVAILABLE;
+        }
+        b->file_len += (uint64_t)n;
+        p += n;
+        len -= (size_t)n;
+    }
+    return len ? SB_UNAVAILABLE : SB_OK;
+}
+
+static enum sb_rc store_piece(struct sb_exchange *x, const char *p, size_t len)
+{
+    struct sb_request_body *b = &x->body;
+    size_t max = x->w->o->body_memory, room;
+
+    if (!b->mem_owned) {
+        b->mem_cap = x->req.framing == SB_BODY_LENGTH && x->req.content_length < max
+                         ? x->req.content_length
+                         : max;
+        b->mem = sb_xmalloc(b->mem_cap);
+        b->mem_owned = true;
+    }
+    room = b->file_len ? 0 : b->mem_cap - b->mem_len;
+    if (room > len)
+        room = len;
+    memcpy(b->mem + b->mem_len, p, room);
+    b->mem_len += room;
+    return len > room ? to_file(x, p + room, len - room) : SB_OK;
+}
+
+/* A body of known length that is all there needs no copy. */
+static bool all_there(struct sb_exchange *x)
+{
+    struct sb_request_body *b = &x->body;
+    union {
+        const char *in;
+        char *out;
+    } p = {.in = x->rest.p};
+
+    if (x->req.framing != SB_BODY_LENGTH || b->received || x->rest.len < b->left)
+        return false;
+    b->mem = p.out;
+    b->mem_len = b->left;
+    b->received = b->left;
+    x->rest = sb_str_from(x->rest, b->left);
+    b->left = 0;
+    b->complete = true;
+    return true;
+}
+
+enum sb_rc sb_body_store(struct sb_exchange *x)
+{
+    struct iovec iov[PIECES_MAX];
+    enum sb_rc rc;
+    int n;
+
+    if (x->body.complete || all_there(x))
+        return SB_OK;
+    while (!x->body.complete) {
+        rc = sb_body_read(x, iov, PIECES_MAX, &n);
+        for (int i = 0; !rc && i < n; i++)
+            rc = store_piece(x, iov[i].iov_base, iov[i].iov_len);
+        if (rc)
+            return rc;
+    }
+    return SB_OK;
+}
+
+/* -- sending -- */
+
+void sb_body_gather(struct sb_exchange *x, struct sb_gather *g)
+{
+    if (x->body.stream)
+        return;
+    sb_gather_ref(g, x->body.mem, x->body.mem_len);
+    x->body.sent = x->body.mem_len;
+}
+
+static enum sb_rc pump_file(struct sb_exchange *x)
+{
+    struct sb_request_body *b = &x->body;
+
+    while (b->sent < b->mem_len + b->file_len) {
+        off_t at = (off_t)(b->sent - b->mem_len);
+        struct iovec iov = {.iov_base = x->w->big};
+        ssize_t n;
+
+        if (sb_io_pending(&x->u->io))
+            return SB_AGAIN;
+        n = pread(b->fd, x->w->big, SB_BIG_LEN, at);
+        if (n <= 0)
+            return SB_UNAVAILABLE;
+        iov.iov_len = (size_t)n;
+        if (sb_io_send(&x->u->io, &iov, 1))
+            return SB_UNAVAILABLE;
+        b->sent += (uint64_t)n;
+    }
+    return SB_OK;
+}
+
+static enum sb_rc stream_pieces(struct sb_exchange *x, const struct iovec *iov, int n)
+{
+    bool chunked = x->req.framing == SB_BODY_CHUNKED;
+    struct sb_gather g;
+    size_t len = 0;
+
+    for (int i = 0; i < n; i++)
+        len += iov[i].iov_len;
+    sb_gather_init(&g, x->w);
+    if (chunked && len) {
+        sb_gather_hex(&g, len);
+        sb_gather_lit(&g, "\r\n");
+    }
+    for (int i = 0; i < n; i++)
+        sb_gather_ref(&g, iov[i].iov_base, iov[i].iov_len);
+    if (chunked && len)
+        sb_gather_lit(&g, "\r\n");
+    if (chunked && x->body.complete)
+        sb_gather_lit(&g, "0\r\n\r\n");
+    x->body.sent += len;
+    x->body.last_sent = x->body.complete;
+    return sb_io_send(&x->u->io, g.iov, g.n) ? SB_UNAVAILABLE : SB_OK;
+}
+
+enum sb_rc sb_body_pump(struct sb_exchange *x)
+{
+    struct iovec iov[PIECES_MAX];
+    enum sb_rc rc;
+    int n;
+
+    if (!x->body.stream)
+        return x->body.file_len ? pump_file(x) : SB_OK;
+    while (!x->body.last_sent) {
+        if (sb_io_pending(&x->u->io))
+            return SB_AGAIN;
+        rc = sb_body_read(x, iov, PIECES_MAX, &n);
+        if (!rc)
+            rc = stream_pieces(x, iov, n);
+        if (rc)
+            return rc;
+    }
+    return SB_OK;
+}

@@ -1,0 +1,43 @@
+/* client.h - a client's connection: accepts bytes, runs one exchange after the other.
+ *
+ *   accept -> (PROXY header) -> (TLS handshake) -> idle <-> exchange -> ... -> close
+ *
+ * Between two requests a client holds no buffer and no exchange. Everything that happens to it or to
+ * the upstream side of its exchange ends in sb_client_run(), the only place that frees a client.
+ */
+#ifndef SB_DATAPLANE_HTTP_CLIENT_H
+#define SB_DATAPLANE_HTTP_CLIENT_H
+
+#include <netinet/in.h>
+#include <stdint.h>
+
+#include "dataplane/listen/worker.h"
+
+enum sb_client_state { SB_CLIENT_PROXY_HEADER, SB_CLIENT_HANDSHAKE, SB_CLIENT_OPEN };
+
+struct sb_client {
+    struct sb_io io; /* first: events find the client by it */
+    struct sb_worker *w;
+    const struct sb_listener *listener;
+    struct sb_client *next, **link;
+    enum sb_client_state state;
+    bool running, waiting, close;
+    struct sb_exchange *x;
+    uint64_t requests;
+    struct sb_timer timer; /* handshake, header and keep-alive time-outs */
+    bool trusted;          /* the peer is in trusted_ips */
+    uint16_t port, proxy_port;
+    uint8_t ip_len, proxy_ip_len;
+    char ip[INET6_ADDRSTRLEN], proxy_ip[INET6_ADDRSTRLEN]; /* peer; as the PROXY header has it */
+    struct sb_str sni;                                     /* owned by the TLS session */
+};
+
+/* Takes an accepted descriptor. */
+void sb_client_open(struct sb_worker *w, const struct sb_listener *listener, int fd,
+                    const struct sockaddr *peer);
+/* Goes on with whatever can go on; may free the client. */
+void sb_client_run(struct sb_client *c);
+/* Closes idle clients and lets busy ones finish with Connection: close; all: cuts everyone off. */
+void sb_clients_drain(struct sb_worker *w, bool all);
+
+#endif

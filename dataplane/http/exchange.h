@@ -1,0 +1,202 @@
+/* exchange.h - one request and its response. Private to the engine; plugins see plugins/phase.h.
+ *
+ * States are listed once, in the table of exchange.c; sb_exchange_run() is the only function that
+ * changes them. A state's step is called when it is entered and whenever something happened, and
+ * says what comes next:
+ *
+ *   HEAD -> REWRITE -> ROUTE -> ACCESS -> PICK -> BODY -> CONNECT -> REPLY -> FILTER -> FORWARD -> DONE
+ *                                          ^____(next try)____|________|            TUNNEL
+ *   from nearly everywhere: ANSWER (our own response) -> DRAIN -> DONE
+ */
+#ifndef SB_DATAPLANE_HTTP_EXCHANGE_H
+#define SB_DATAPLANE_HTTP_EXCHANGE_H
+
+#include "dataplane/http/chunked.h"
+#include "dataplane/http/client.h"
+#include "dataplane/http/gather.h"
+#include "dataplane/http/parse.h"
+#include "dataplane/listen/timer.h"
+#include "dataplane/plugins/phase.h"
+#include "dataplane/router/router.h"
+#include "dataplane/upstream/upstream.h"
+
+enum sb_xstate {
+    SB_X_HEAD,    /* the request's head comes in */
+    SB_X_REWRITE, /* global hooks */
+    SB_X_ROUTE,
+    SB_X_ACCESS,  /* the route's hooks */
+    SB_X_PICK,    /* a target, perhaps after a name was resolved */
+    SB_X_BODY,    /* the request's body comes in, where it is buffered */
+    SB_X_CONNECT, /* TCP and TLS */
+    SB_X_REPLY,   /* request sent or being sent; the response's head is awaited */
+    SB_X_FILTER,  /* header_filter hooks */
+    SB_X_FORWARD, /* the response's body passes through */
+    SB_X_TUNNEL,  /* bytes both ways, after 101 */
+    SB_X_ANSWER,  /* a response of our own goes out */
+    SB_X_DRAIN,   /* the rest of the request is thrown away, so that the client sees the answer */
+    SB_X_DONE,
+    SB_X_STATES,
+    SB_X_WAIT, /* not a state: a step's word for "call me when something happened" */
+};
+
+/* How Server and Via call us. */
+#define SB_PRODUCT "silverback/" SB_VERSION
+
+enum { SB_X_IN_LEN = 4096, SB_X_HEADERS = 64, SB_X_HEADERS_MAX = 1000 };
+
+/* A header to set or, with value.p NULL, to remove; add: beside others of its name. */
+struct sb_header_change {
+    struct sb_header_change *next;
+    bool add;
+    struct sb_str name, value;
+};
+
+/* The request's body on its way: unread bytes lie in x->rest or in the socket. */
+struct sb_request_body {
+    struct sb_chunked chunked;
+    uint64_t left;     /* of Content-Length */
+    uint64_t received; /* decoded bytes */
+    bool complete;
+    bool stream;       /* goes on as it comes; else all of it is stored first */
+    bool continued;    /* 100 Continue was sent, or nobody asked for it */
+    char *mem;         /* stored bytes: a slice of rest, or owned */
+    size_t mem_len, mem_cap;
+    bool mem_owned;
+    int fd; /* temporary file behind mem; -1: none */
+    uint64_t file_len;
+    uint64_t sent;     /* to this try's upstream */
+    bool last_sent;    /* streamed: the end, too */
+};
+
+enum sb_answer_kind {
+    SB_ANSWER_BODY,    /* type and body as they are */
+    SB_ANSWER_ERROR,   /* message, in the format that Accept asks for, else JSON */
+    SB_ANSWER_REFUSED, /* the same as nginx does it: else by Content-Type, else error_default_type */
+    SB_ANSWER_PAGE,    /* nginx's small HTML page; message: a second line */
+};
+
+struct sb_answer {
+    int status;
+    enum sb_answer_kind kind;
+    struct sb_str type, body, message;
+    struct sb_header_change *headers;
+};
+
+struct sb_exchange {
+    void *free_list; /* first: the pool's link; up to `cleared` it is zeroed for each exchange */
+    enum sb_xstate state;
+    struct sb_client *c;
+    struct sb_worker *w;
+    struct sb_hold *hold;
+    struct sb_arena *arena; /* made when first needed */
+    int64_t start_us;
+
+    /* The request */
+    struct sb_http_head req;
+    char *in; /* received bytes: inline_in, or heap when they are more */
+    size_t in_len, in_cap;
+    struct sb_str rest; /* received, not used yet: body and pipelined requests */
+    char *over;         /* memory of rest where it is not in's */
+    struct sb_str path; /* normalised */
+    struct sb_str host; /* name of the request's authority, "kong" when there is none */
+    char id[32];        /* request id */
+    bool keep_alive, websocket, head_method, https;
+    struct sb_str client_ip; /* after real-ip */
+    struct sb_request_body body;
+    struct sb_header_change *request_changes, *response_changes;
+
+    /* The route */
+    struct sb_router_match match;
+    const struct sb_route *route;
+    const struct sb_service *service;
+    const struct sb_upstream *upstream; /* NULL: the service's host is a name or an address */
+    const struct sb_hooks *hooks;
+    const struct sb_hook *hook; /* the next to run */
+    bool hooks_begun, suspended, timed_out, refused, empty;
+
+    /* The upstream */
+    struct sb_upconn *u;
+    struct sb_pick pick;
+    unsigned tries, reused_tries;
+    bool sent_any;   /* some of the request reached this try's socket */
+    int64_t try_us;  /* end of the last pick; 0: never got so far */
+    int upstream_status;
+
+    /* The response */
+    struct sb_http_head resp;
+    char *resp_buf; /* the response's head while it is incomplete or hooks look at it */
+    size_t resp_len, resp_cap;
+    struct sb_str resp_rest; /* upstream bytes not forwarded yet */
+    struct sb_chunked resp_chunked;
+    uint64_t resp_left;
+    int64_t first_byte_us;
+    bool chunk_out, ended, head_sent, resp_reusable;
+    size_t read_len, drained;
+    int status;
+    uint64_t body_sent;
+    struct sb_answer answer;
+
+    char cleared[1];
+
+    struct sb_timer timer; /* hangs where it hung last */
+    char path_room[1024]; /* for normalised paths that fit */
+    char host_room[256];
+    uint8_t ids_room[SB_X_HEADERS];
+    struct sb_router_header headers_room[SB_X_HEADERS];
+    char inline_in[SB_X_IN_LEN];
+};
+
+/* Begins an exchange on the client's connection with bytes that are already there. */
+struct sb_exchange *sb_exchange_begin(struct sb_client *c, struct sb_str received);
+/* Runs steps until one waits; true when the exchange is DONE. */
+bool sb_exchange_run(struct sb_exchange *x);
+/* Logs, lets go of everything and gives the memory back. Bytes behind the request are copied to
+ * received (room for SB_BIG_LEN), their number returned. */
+size_t sb_exchange_end(struct sb_exchange *x, char *received);
+void sb_exchanges_release(struct sb_worker *w);
+
+/* request.c: the head that goes to the upstream. */
+void sb_request_prepare(struct sb_exchange *x); /* once the head is parsed: host, addresses, id */
+bool sb_request_build(struct sb_exchange *x, struct sb_gather *g);
+/* X-Forwarded-Proto, -Host as far as the peer is trusted with them. */
+struct sb_str sb_request_forwarded_proto(const struct sb_exchange *x);
+struct sb_str sb_request_forwarded_host(const struct sb_exchange *x);
+
+/* body.c: the request's body. */
+void sb_body_init(struct sb_exchange *x);
+void sb_body_release(struct sb_exchange *x);
+/* Decoded pieces of what is there, by reference, valid until the next call. SB_OK, SB_AGAIN,
+ * SB_INVALID (bad coding), SB_TOOLARGE, SB_IO (the client is gone). */
+SB_MUST enum sb_rc sb_body_read(struct sb_exchange *x, struct iovec *iov, int max, int *n);
+/* Stores all of it: SB_OK when complete. */
+SB_MUST enum sb_rc sb_body_store(struct sb_exchange *x);
+/* Appends what goes out with the head. */
+void sb_body_gather(struct sb_exchange *x, struct sb_gather *g);
+/* Sends more of it while the upstream takes it. SB_OK: all sent; SB_AGAIN; SB_UNAVAILABLE: the
+ * upstream broke; else as sb_body_read. */
+SB_MUST enum sb_rc sb_body_pump(struct sb_exchange *x);
+
+/* response.c: heads and bodies to the client. */
+void sb_response_begin(struct sb_exchange *x); /* the upstream's head is parsed: framing */
+void sb_response_head(struct sb_exchange *x, struct sb_gather *g);
+/* Takes the body bytes at the front of *raw and adds them, framed for the client. False: the
+ * upstream broke its framing. Sets x->ended at the end of the body; stops early when g is full. */
+bool sb_response_body(struct sb_exchange *x, struct sb_str *raw, struct sb_gather *g);
+void sb_response_eof(struct sb_exchange *x, struct sb_gather *g); /* a body that ends so has ended */
+/* Parts that answers share. */
+void sb_response_tokens(struct sb_exchange *x, struct sb_gather *g);
+void sb_response_connection(struct sb_exchange *x, struct sb_gather *g);
+void sb_debug_headers(struct sb_exchange *x, struct sb_gather *g);
+
+/* answer.c: responses of our own. */
+void sb_answer_gather(struct sb_exchange *x, struct sb_gather *g); /* the whole of x->answer */
+struct sb_str sb_status_text(int status);
+/* A header that stays until the exchange ends. */
+void sb_exchange_add_change(struct sb_exchange *x, struct sb_header_change **list,
+                            struct sb_str name, struct sb_str value);
+void sb_exchange_add_header(struct sb_exchange *x, struct sb_str name, struct sb_str value);
+/* What replaces headers of that name; NULL: nothing does. */
+const struct sb_header_change *sb_change_find(const struct sb_header_change *list,
+                                              struct sb_str name);
+
+#endif

@@ -1,0 +1,642 @@
+/* parse.c - a line at a time.
+ *
+ * A head is a first line and header lines, up to an empty one. next_line() finds the end of a line
+ * with memchr and remembers how far it looked, so that a head that comes byte by byte is scanned
+ * once. Everything else works on whole lines:
+ *
+ *     GET /a?b HTTP/1.1 CRLF      request_line() or status_line()
+ *     Name: value CRLF            header_line(), then what its name calls for (note_header)
+ *     CRLF                        finish_request() or finish_response(): framing
+ *
+ * Headers are checked in the order in which they came, because a refused request is answered by the
+ * Accept header if that came before the fault.
+ */
+#include "dataplane/http/parse.h"
+
+#include <string.h>
+
+enum { NAME_OK = 1, NAME_ODD = 2, NAME_BAD = 0 };
+
+/* Header names: letters, digits, '-' and '_'; other bytes make the header odd (dropped from
+ * requests); controls and space are refused. ':' ends the name. */
+static int name_class(unsigned char c)
+{
+    static const uint8_t classes[256] = {
+        ['!'] = NAME_ODD,          ['"'] = NAME_ODD,          ['#' ... ','] = NAME_ODD,
+        ['-'] = NAME_OK,           ['.'] = NAME_ODD,          ['/'] = NAME_ODD,
+        ['0' ... '9'] = NAME_OK,   [';' ... '@'] = NAME_ODD,  ['A' ... 'Z'] = NAME_OK,
+        ['[' ... '^'] = NAME_ODD,  ['_'] = NAME_OK,           ['`'] = NAME_ODD,
+        ['a' ... 'z'] = NAME_OK,   ['{' ... '~'] = NAME_ODD,  [0x80 ... 0xff] = NAME_ODD,
+    };
+
+    return classes[c];
+}
+
+static bool same_name(struct sb_str name, const char *lower)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.p[i];
+
+        if (c >= 'A' && c <= 'Z')
+            c |= 0x20;
+        if (c != lower[i])
+            return false;
+    }
+    return true;
+}
+
+#define TRY(text, id) \
+    if (same_name(name, text)) \
+        return SB_H_##id
+
+enum sb_http_name sb_http_name(struct sb_str name)
+{
+    switch (name.len) {
+    case 2:
+        TRY("te", TE);
+        break;
+    case 3:
+        TRY("via", VIA);
+        break;
+    case 4:
+        TRY("host", HOST);
+        TRY("date", DATE);
+        break;
+    case 5:
+        TRY("proxy", PROXY);
+        TRY("x-pad", X_PAD);
+        break;
+    case 6:
+        TRY("accept", ACCEPT);
+        TRY("cookie", COOKIE);
+        TRY("server", SERVER);
+        TRY("expect", EXPECT);
+        break;
+    case 7:
+        TRY("referer", REFERER);
+        TRY("upgrade", UPGRADE);
+        TRY("trailer", TRAILER);
+        break;
+    case 9:
+        TRY("x-real-ip", X_REAL_IP);
+        break;
+    case 10:
+        TRY("connection", CONNECTION);
+        TRY("user-agent", USER_AGENT);
+        TRY("keep-alive", KEEP_ALIVE);
+        TRY("kong-debug", KONG_DEBUG);
+        break;
+    case 12:
+        TRY("content-type", CONTENT_TYPE);
+        break;
+    case 13:
+        TRY("authorization", AUTHORIZATION);
+        break;
+    case 14:
+        TRY("content-length", CONTENT_LENGTH);
+        break;
+    case 15:
+        TRY("x-forwarded-for", X_FORWARDED_FOR);
+        TRY("x-accel-expires", X_ACCEL);
+        TRY("x-accel-charset", X_ACCEL);
+        break;
+    case 16:
+        TRY("x-forwarded-host", X_FORWARDED_HOST);
+        TRY("x-forwarded-port", X_FORWARDED_PORT);
+        TRY("x-forwarded-path", X_FORWARDED_PATH);
+        TRY("proxy-connection", PROXY_CONNECTION);
+        TRY("content-encoding", CONTENT_ENCODING);
+        TRY("x-accel-redirect", X_ACCEL);
+        break;
+    case 17:
+        TRY("transfer-encoding", TRANSFER_ENCODING);
+        TRY("x-forwarded-proto", X_FORWARDED_PROTO);
+        TRY("x-kong-request-id", X_KONG_REQUEST_ID);
+        TRY("x-accel-buffering", X_ACCEL);
+        break;
+    case 18:
+        TRY("x-forwarded-prefix", X_FORWARDED_PREFIX);
+        TRY("x-accel-limit-rate", X_ACCEL);
+        break;
+    case 20:
+        TRY("x-kong-proxy-latency", X_KONG_PROXY_LATENCY);
+        TRY("x-kong-request-debug", X_KONG_REQUEST_DEBUG);
+        break;
+    case 22:
+        TRY("x-kong-upstream-status", X_KONG_UPSTREAM_STATUS);
+        break;
+    case 23:
+        TRY("x-kong-upstream-latency", X_KONG_UPSTREAM_LATENCY);
+        TRY("x-kong-response-latency", X_KONG_RESPONSE_LATENCY);
+        break;
+    case 24:
+        TRY("x-kong-request-debug-log", X_KONG_REQUEST_DEBUG);
+        break;
+    case 26:
+        TRY("x-kong-request-debug-token", X_KONG_REQUEST_DEBUG);
+        break;
+    default:
+        break;
+    }
+    return SB_H_OTHER;
+}
+#undef TRY
+
+void sb_http_head_reset(struct sb_http_head *h)
+{
+    *h = (struct sb_http_head){.headers = h->headers,
+                               .ids = h->ids,
+                               .headers_max = h->headers_max,
+                               .line_max = h->line_max,
+                               .head_max = h->head_max};
+}
+
+static void move(struct sb_str *s, const char *from, const char *to)
+{
+    if (s->p)
+        s->p = to + (s->p - from);
+}
+
+void sb_http_rebase(struct sb_http_head *h, const char *from, const char *to)
+{
+    struct sb_str *const slices[] = {&h->method,    &h->target, &h->path,  &h->query,
+                                     &h->authority, &h->host,   &h->reason};
+
+    for (size_t i = 0; i < sizeof slices / sizeof *slices; i++)
+        move(slices[i], from, to);
+    for (size_t i = 0; i < h->nheaders; i++) {
+        move(&h->headers[i].name, from, to);
+        move(&h->headers[i].value, from, to);
+    }
+}
+
+struct sb_str sb_http_get(const struct sb_http_head *h, enum sb_http_name name)
+{
+    if (sb_http_has(h, name))
+        for (size_t i = 0; i < h->nheaders; i++)
+            if (h->ids[i] == name)
+                return h->headers[i].value;
+    return (struct sb_str){0};
+}
+
+struct sb_str sb_http_find(const struct sb_http_head *h, struct sb_str name)
+{
+    for (size_t i = 0; i < h->nheaders; i++)
+        if (sb_str_ieq(h->headers[i].name, name))
+            return h->headers[i].value;
+    return (struct sb_str){0};
+}
+
+bool sb_http_list_has(struct sb_str list, struct sb_str token)
+{
+    struct sb_str item;
+
+    while (sb_str_split(&list, ',', &item)) {
+        ptrdiff_t semicolon = sb_str_chr(item, ';', 0);
+
+        if (semicolon >= 0)
+            item = sb_str_first(item, (size_t)semicolon);
+        if (sb_str_ieq(sb_str_trim(item), token))
+            return true;
+    }
+    return false;
+}
+
+/* -- lines -- */
+
+/* The line at h->at without its end, and h->at behind it. False: not all there yet. */
+static bool next_line(struct sb_http_head *h, const char *buf, size_t len, struct sb_str *line)
+{
+    const char *lf = h->scan < len ? memchr(buf + h->scan, '\n', len - h->scan) : NULL;
+    size_t end;
+
+    if (!lf) {
+        h->scan = len;
+        return false;
+    }
+    end = (size_t)(lf - buf);
+    *line = sb_str_n(buf + h->at, end - h->at);
+    if (line->len && lf[-1] == '\r')
+        line->len--;
+    else
+        h->bare_lf = true;
+    h->at = h->scan = end + 1;
+    return true;
+}
+
+static bool is_hex(char c)
+{
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
+}
+
+static unsigned hex_value(char c)
+{
+    return c <= '9' ? (unsigned)(c - '0') : (unsigned)((c | 0x20) - 'a') + 10;
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* -- the request target -- */
+
+/* The byte at *i, percent-decoded; false for a triplet that is none, or for %00. */
+static bool decode(struct sb_str path, size_t *i, char *c)
+{
+    *c = path.p[*i];
+    if (*c != '%') {
+        *i += 1;
+        return true;
+    }
+    if (*i + 2 >= path.len || !is_hex(path.p[*i + 1]) || !is_hex(path.p[*i + 2]))
+        return false;
+    *c = (char)(hex_value(path.p[*i + 1]) << 4 | hex_value(path.p[*i + 2]));
+    *i += 3;
+    return *c != '\0';
+}
+
+/* Whether triplets are well-formed and no "..", plain or encoded, climbs above the root. */
+static bool path_sound(struct sb_str path)
+{
+    size_t i = 0, depth = 0, dots = 0, others = 0;
+    char c;
+
+    if (!memchr(path.p, '%', path.len) && sb_str_find(path, SB_STR(".."), 0) < 0)
+        return true;
+    for (bool more = true; more;) {
+        more = i < path.len;
+        if (more && !decode(path, &i, &c))
+            return false;
+        if (!more || c == '/') {
+            if (!others && dots == 2 && depth-- == 0)
+                return false;
+            depth += others || dots > 2;
+            dots = others = 0;
+        } else if (c == '.') {
+            dots++;
+        } else {
+            others++;
+        }
+    }
+    return true;
+}
+
+/* scheme://authority before the path of an absolute-form target. Cuts it off *rest. */
+static bool take_authority(struct sb_str *rest, struct sb_str *authority)
+{
+    size_t i = 0, start;
+    struct sb_str name;
+
+    while (i < rest->len && (rest->p[i] | 0x20) >= 'a' && (rest->p[i] | 0x20) <= 'z')
+        i++;
+    if (i == 0 || !sb_str_starts(sb_str_from(*rest, i), SB_STR("://")))
+        return false;
+    start = i += 3;
+    while (i < rest->len && rest->p[i] != '/' && rest->p[i] != '?' && rest->p[i] != '#')
+        i++;
+    *authority = sb_str_n(rest->p + start, i - start);
+    *rest = sb_str_from(*rest, i);
+    return sb_http_host_valid(*authority, &name);
+}
+
+static enum sb_http_result split_target(struct sb_http_head *h)
+{
+    struct sb_str rest = h->target;
+    ptrdiff_t mark, hash;
+
+    for (size_t i = 0; i < rest.len; i++)
+        if ((unsigned char)rest.p[i] < 0x21 || rest.p[i] == 0x7f)
+            return SB_HTTP_BAD;
+    if (rest.len && rest.p[0] != '/' && !take_authority(&rest, &h->authority))
+        return SB_HTTP_BAD;
+    mark = sb_str_chr(rest, '?', 0);
+    hash = sb_str_chr(rest, '#', 0);
+    h->path = mark < 0 ? rest : sb_str_first(rest, (size_t)mark);
+    if (mark >= 0 && (hash < 0 || hash > mark)) {
+        h->has_query = true;
+        h->query = sb_str_from(rest, (size_t)mark + 1);
+        if (hash > mark)
+            h->query.len = (size_t)(hash - mark) - 1;
+    }
+    if (h->path.len == 0)
+        h->path = h->authority.p ? SB_STR("/") : h->path; /* http://host and http://host?q */
+    if (h->path.len == 0 || h->path.p[0] != '/' || !path_sound(h->path))
+        return SB_HTTP_BAD;
+    return SB_HTTP_DONE;
+}
+
+/* -- first lines -- */
+
+/* "HTTP/1.1" to 11. 0: not of that form; -1: a major version that is not ours. */
+static int version_of(struct sb_str s)
+{
+    int minor = 0;
+
+    if (s.len < 8 || !sb_str_starts(s, SB_STR("HTTP/")) || s.p[5] < '1' || s.p[5] > '9')
+        return 0;
+    if (s.p[6] != '.')
+        return is_digit(s.p[6]) ? -1 : 0;
+    if (s.len > 9)
+        return 0;
+    for (size_t i = 7; i < s.len; i++) {
+        if (!is_digit(s.p[i]))
+            return 0;
+        minor = minor * 10 + (s.p[i] - '0');
+    }
+    if (s.p[5] != '1')
+        return -1;
+    return minor > 89 ? 99 : 10 + minor;
+}
+
+static struct sb_str cut_word(struct sb_str *line)
+{
+    ptrdiff_t space = sb_str_chr(*line, ' ', 0);
+    size_t end = space < 0 ? line->len : (size_t)space;
+    struct sb_str word = sb_str_first(*line, end);
+
+    while (end < line->len && line->p[end] == ' ')
+        end++;
+    *line = sb_str_from(*line, end);
+    return word;
+}
+
+static enum sb_http_result request_line(struct sb_http_head *h, struct sb_str line)
+{
+    struct sb_str version;
+
+    h->method = cut_word(&line);
+    if (h->method.len == 0)
+        return SB_HTTP_BAD;
+    for (size_t i = 0; i < h->method.len; i++) {
+        char c = h->method.p[i];
+
+        if ((c < 'A' || c > 'Z') && c != '-' && c != '_')
+            return SB_HTTP_BAD;
+    }
+    h->target = cut_word(&line);
+    version = cut_word(&line);
+    if (line.len)
+        return SB_HTTP_BAD;
+    h->version = version.len ? version_of(version) : 9;
+    if (h->version == 0)
+        return SB_HTTP_BAD;
+    if (h->version < 0)
+        return SB_HTTP_VERSION;
+    if (h->target.len == 0)
+        return SB_HTTP_BAD;
+    if (h->version == 9 && !sb_str_is(h->method, "GET"))
+        return SB_HTTP_BAD;
+    return split_target(h);
+}
+
+static enum sb_http_result status_line(struct sb_http_head *h, struct sb_str line)
+{
+    struct sb_str word = cut_word(&line);
+
+    h->version = version_of(word);
+    if (h->version <= 0)
+        return SB_HTTP_BAD;
+    word = cut_word(&line);
+    if (word.len != 3 || !is_digit(word.p[0]) || !is_digit(word.p[1]) || !is_digit(word.p[2]))
+        return SB_HTTP_BAD;
+    h->status = (word.p[0] - '0') * 100 + (word.p[1] - '0') * 10 + (word.p[2] - '0');
+    for (size_t i = 0; i < line.len; i++)
+        if (line.p[i] == '\0' || line.p[i] == '\r')
+            return SB_HTTP_BAD;
+    h->reason = line;
+    return h->status < 100 ? SB_HTTP_BAD : SB_HTTP_DONE;
+}
+
+/* -- header lines -- */
+
+static struct sb_str trim_blanks(struct sb_str s)
+{
+    while (s.len && (s.p[0] == ' ' || s.p[0] == '\t'))
+        s = sb_str_from(s, 1);
+    while (s.len && (s.p[s.len - 1] == ' ' || s.p[s.len - 1] == '\t'))
+        s.len--;
+    return s;
+}
+
+/* A name without colon is a header with an empty value, as Kong has it. */
+static enum sb_http_result header_line(struct sb_http_head *h, struct sb_str line, bool keep_odd)
+{
+    size_t i = 0;
+    bool odd = false;
+    struct sb_str name, value;
+
+    for (; i < line.len && line.p[i] != ':'; i++) {
+        int class = name_class((unsigned char)line.p[i]);
+
+        if (class == NAME_BAD)
+            return SB_HTTP_BAD;
+        odd |= class == NAME_ODD;
+    }
+    if (i == 0)
+        return SB_HTTP_BAD;
+    name = sb_str_first(line, i);
+    value = trim_blanks(sb_str_from(line, i + 1));
+    if (memchr(value.p, '\0', value.len) || memchr(value.p, '\r', value.len))
+        return SB_HTTP_BAD;
+    if (i == line.len)
+        h->dropped = true; /* has no colon: must be written anew */
+    if (odd && !keep_odd) {
+        h->dropped = true;
+        return SB_HTTP_DONE;
+    }
+    if (h->nheaders == h->headers_max)
+        return SB_HTTP_HEADER_TOO_LARGE;
+    h->headers[h->nheaders] = (struct sb_router_header){name, value};
+    h->ids[h->nheaders++] = (uint8_t)sb_http_name(name);
+    return SB_HTTP_DONE;
+}
+
+static bool content_length(struct sb_http_head *h, struct sb_str value)
+{
+    uint64_t n = 0;
+
+    if (value.len == 0 || value.len > 19)
+        return false;
+    for (size_t i = 0; i < value.len; i++) {
+        if (!is_digit(value.p[i]))
+            return false;
+        n = n * 10 + (uint64_t)(value.p[i] - '0');
+    }
+    if (n > INT64_MAX)
+        return false;
+    h->content_length = n;
+    return true;
+}
+
+bool sb_http_host_valid(struct sb_str host, struct sb_str *name)
+{
+    size_t end = host.len;
+    bool literal = host.len && host.p[0] == '[';
+
+    for (size_t i = 0; i < host.len; i++) {
+        unsigned char c = (unsigned char)host.p[i];
+
+        if (c < 0x21 || c == 0x7f || c == '/' || c == '?' || c == '#' || c == '@' || c == '\\')
+            return false;
+        if (c == '.' && i && host.p[i - 1] == '.')
+            return false;
+        if (c == ']')
+            literal = false;
+        if (c == ':' && !literal && end == host.len)
+            end = i;
+    }
+    *name = sb_str_first(host, end);
+    if (name->len > 1 && name->p[name->len - 1] == '.')
+        name->len--;
+    return name->len > 0 && !literal && !sb_str_is(*name, ".");
+}
+
+/* What the last header's name calls for, as soon as it is seen. */
+static enum sb_http_result note_request_header(struct sb_http_head *h)
+{
+    enum sb_http_name id = h->ids[h->nheaders - 1];
+    struct sb_str value = h->headers[h->nheaders - 1].value, name;
+    bool again = sb_http_has(h, id);
+
+    h->seen |= UINT64_C(1) << id;
+    switch (id) {
+    case SB_H_HOST:
+        h->host = value;
+        return again || !sb_http_host_valid(value, &name) ? SB_HTTP_BAD : SB_HTTP_DONE;
+    case SB_H_CONTENT_LENGTH:
+        return again || !content_length(h, value) ? SB_HTTP_BAD : SB_HTTP_DONE;
+    case SB_H_TRANSFER_ENCODING:
+        return again ? SB_HTTP_BAD : SB_HTTP_DONE;
+    default:
+        return SB_HTTP_DONE;
+    }
+}
+
+static enum sb_http_result finish_request(struct sb_http_head *h)
+{
+    bool length = sb_http_has(h, SB_H_CONTENT_LENGTH);
+
+    if (h->version >= 11 && !h->host.p)
+        return SB_HTTP_BAD;
+    if (sb_http_has(h, SB_H_TRANSFER_ENCODING)) {
+        if (h->version < 11)
+            return SB_HTTP_BAD;
+        if (!sb_str_ieq(sb_http_get(h, SB_H_TRANSFER_ENCODING), SB_STR("chunked")))
+            return SB_HTTP_NOT_IMPLEMENTED;
+        if (length)
+            return SB_HTTP_BAD;
+        h->framing = SB_BODY_CHUNKED;
+    } else if (length && h->content_length) {
+        h->framing = SB_BODY_LENGTH;
+    }
+    if (sb_str_is(h->method, "TRACE") || sb_str_is(h->method, "CONNECT"))
+        return SB_HTTP_NOT_ALLOWED;
+    return SB_HTTP_DONE;
+}
+
+static enum sb_http_result note_response_header(struct sb_http_head *h)
+{
+    enum sb_http_name id = h->ids[h->nheaders - 1];
+    struct sb_str value = h->headers[h->nheaders - 1].value;
+    bool again = sb_http_has(h, id);
+
+    h->seen |= UINT64_C(1) << id;
+    if (id == SB_H_CONTENT_LENGTH && (again || !content_length(h, value)))
+        return SB_HTTP_BAD;
+    if (id == SB_H_TRANSFER_ENCODING && (again || !sb_str_ieq(value, SB_STR("chunked"))))
+        return SB_HTTP_BAD;
+    return SB_HTTP_DONE;
+}
+
+static enum sb_http_result finish_response(struct sb_http_head *h, bool head_request)
+{
+    bool chunked = sb_http_has(h, SB_H_TRANSFER_ENCODING);
+
+    if (chunked && sb_http_has(h, SB_H_CONTENT_LENGTH))
+        return SB_HTTP_BAD;
+    if (head_request || h->status < 200 || h->status == 204 || h->status == 304)
+        h->framing = SB_BODY_NONE;
+    else if (chunked)
+        h->framing = SB_BODY_CHUNKED;
+    else if (sb_http_has(h, SB_H_CONTENT_LENGTH))
+        h->framing = h->content_length ? SB_BODY_LENGTH : SB_BODY_NONE;
+    else
+        h->framing = SB_BODY_EOF;
+    return SB_HTTP_DONE;
+}
+
+/* -- heads -- */
+
+static enum sb_http_result too_long(const struct sb_http_head *h, size_t at)
+{
+    if (at - h->at > h->line_max)
+        return h->started ? SB_HTTP_HEADER_TOO_LARGE : SB_HTTP_URI_TOO_LONG;
+    return at > h->head_max ? SB_HTTP_HEADER_TOO_LARGE : SB_HTTP_MORE;
+}
+
+enum sb_http_result sb_http_parse_request(struct sb_http_head *h, const char *buf, size_t len)
+{
+    struct sb_str line;
+    enum sb_http_result r;
+    size_t start = h->at, before;
+
+    while (start = h->at, next_line(h, buf, len, &line)) {
+        if (line.len > h->line_max)
+            return h->started ? SB_HTTP_HEADER_TOO_LARGE : SB_HTTP_URI_TOO_LONG;
+        if (h->at > h->head_max + h->line_max)
+            return SB_HTTP_HEADER_TOO_LARGE;
+        if (!h->started) {
+            if (line.len == 0) /* empty lines in front of a request are skipped */
+                continue;
+            h->bare_lf = line.p[line.len] != '\r';
+            r = request_line(h, line);
+            h->started = true;
+            h->lines = h->len = h->at;
+            if (r || h->version == 9)
+                return r;
+            continue;
+        }
+        if (line.len == 0) {
+            h->len = h->at;
+            return finish_request(h);
+        }
+        before = h->nheaders;
+        r = header_line(h, line, false);
+        if (!r && h->nheaders > before)
+            r = note_request_header(h);
+        if (r)
+            return r;
+    }
+    return too_long(h, start > len ? start : len);
+}
+
+enum sb_http_result sb_http_parse_response(struct sb_http_head *h, const char *buf, size_t len,
+                                           bool head_request)
+{
+    struct sb_str line;
+    enum sb_http_result r;
+
+    while (next_line(h, buf, len, &line)) {
+        if (h->at > h->head_max)
+            return SB_HTTP_HEADER_TOO_LARGE;
+        if (!h->started) {
+            r = status_line(h, line);
+            h->started = true;
+            h->lines = h->at;
+        } else if (line.len == 0) {
+            h->len = h->at;
+            return finish_response(h, head_request);
+        } else {
+            r = header_line(h, line, true);
+            if (!r)
+                r = note_response_header(h);
+        }
+        if (r)
+            return r;
+    }
+    /* What does not begin like a response is refused before its first line ends. */
+    if (!h->started && memcmp(buf, "HTTP/", len < 5 ? len : 5) != 0)
+        return SB_HTTP_BAD;
+    return len > h->head_max ? SB_HTTP_HEADER_TOO_LARGE : SB_HTTP_MORE;
+}

@@ -1,0 +1,348 @@
+/* request.c - from the client's head to the upstream's.
+ *
+ * Which headers go on and which are made anew is proxy-http.md 5. Headers that the gateway writes
+ * come first, then the client's own in their order.
+ */
+#include <arpa/inet.h>
+
+#include "dataplane/http/exchange.h"
+
+#define BIT(name) (UINT64_C(1) << SB_H_##name)
+
+/* Never passed on as they came. Kept only for trusted peers: the X-Forwarded ones. */
+static const uint64_t replaced =
+    BIT(HOST) | BIT(CONNECTION) | BIT(KEEP_ALIVE) | BIT(PROXY_CONNECTION) | BIT(PROXY) |
+    BIT(TRANSFER_ENCODING) | BIT(TE) | BIT(EXPECT) | BIT(UPGRADE) | BIT(CONTENT_LENGTH) | BIT(VIA) |
+    BIT(X_FORWARDED_FOR) | BIT(X_FORWARDED_PROTO) | BIT(X_FORWARDED_HOST) | BIT(X_FORWARDED_PORT) |
+    BIT(X_FORWARDED_PATH) | BIT(X_FORWARDED_PREFIX) | BIT(X_REAL_IP) | BIT(X_KONG_REQUEST_ID) |
+    BIT(X_KONG_REQUEST_DEBUG);
+
+static void make_id(struct sb_exchange *x)
+{
+    for (size_t half = 0; half < 32; half += 16) {
+        uint64_t r = sb_worker_random(x->w);
+
+        for (size_t i = 0; i < 16; i++, r >>= 4)
+            x->id[half + i] = "0123456789abcdef"[r & 15];
+    }
+}
+
+/* The name that X-Forwarded-Host and redirects speak of: of the target's authority, else of Host,
+ * lower case, without port. */
+static void note_host(struct sb_exchange *x)
+{
+    struct sb_str from = x->req.authority.p ? x->req.authority : x->req.host, name;
+
+    x->host = SB_STR("kong");
+    if (!from.p || !sb_http_host_valid(from, &name))
+        return;
+    x->host = name;
+    for (size_t i = 0; i < name.len; i++) {
+        if (name.p[i] < 'A' || name.p[i] > 'Z')
+            continue;
+        if (name.len > sizeof x->host_room)
+            return;
+        for (i = 0; i < name.len; i++)
+            x->host_room[i] = name.p[i] >= 'A' && name.p[i] <= 'Z' ? (char)(name.p[i] | 0x20)
+                                                                  : name.p[i];
+        x->host.p = x->host_room;
+        return;
+    }
+}
+
+/* -- the client's address -- */
+
+static bool is_trusted(const struct sb_exchange *x, const union sb_sockaddr *addr)
+{
+    return sb_cidr_has(x->w->o->trusted, x->w->o->ntrusted, &addr->sa);
+}
+
+/* An address, perhaps with a port, as proxies write it into headers. */
+static bool header_address(struct sb_str *text, union sb_sockaddr *addr)
+{
+    ptrdiff_t colon = sb_str_rchr(*text, ':');
+
+    if (sb_address_parse(*text, 0, addr))
+        return true;
+    if (colon < 0)
+        return false;
+    *text = sb_str_first(*text, (size_t)colon);
+    return sb_address_parse(*text, 0, addr);
+}
+
+/* From the right: the last address, or, recursive, the last that is not trusted. */
+static struct sb_str address_of_list(const struct sb_exchange *x, struct sb_str list)
+{
+    struct sb_str found = {0};
+    union sb_sockaddr addr;
+
+    while (list.len) {
+        ptrdiff_t comma = sb_str_rchr(list, ',');
+        struct sb_str item = sb_str_trim(sb_str_from(list, (size_t)(comma + 1)));
+
+        list = sb_str_first(list, comma < 0 ? 0 : (size_t)comma);
+        if (!header_address(&item, &addr))
+            break;
+        found = item;
+        if (!x->w->o->real_ip_recursive || !is_trusted(x, &addr))
+            break;
+    }
+    return found;
+}
+
+/* The addresses of all lines of the header, the last line's last one first. */
+static struct sb_str real_ip(const struct sb_exchange *x)
+{
+    struct sb_str name = x->w->o->real_ip_header, found = {0}, one;
+    union sb_sockaddr addr;
+
+    if (sb_str_is(name, "proxy_protocol"))
+        return sb_str_n(x->c->proxy_ip, x->c->proxy_ip_len);
+    for (size_t i = x->req.nheaders; i-- > 0;) {
+        if (!sb_str_ieq(x->req.headers[i].name, name))
+            continue;
+        one = address_of_list(x, x->req.headers[i].value);
+        if (one.len == 0)
+            break;
+        found = one;
+        if (!x->w->o->real_ip_recursive || (header_address(&one, &addr) && !is_trusted(x, &addr)))
+            break;
+    }
+    return found;
+}
+
+void sb_request_prepare(struct sb_exchange *x)
+{
+    struct sb_str connection = sb_http_get(&x->req, SB_H_CONNECTION), ip;
+    struct sb_client *c = x->c;
+
+    make_id(x);
+    note_host(x);
+    x->https = c->io.ssl != NULL;
+    x->head_method = sb_str_is(x->req.method, "HEAD");
+    x->keep_alive = x->req.version >= 11 ? !sb_http_list_has(connection, SB_STR("close"))
+                                         : sb_http_list_has(connection, SB_STR("keep-alive"));
+    if (++c->requests >= x->w->o->keepalive_requests || x->w->draining ||
+        !x->w->o->keepalive_timeout_ms)
+        x->keep_alive = false;
+    x->websocket = sb_http_has(&x->req, SB_H_UPGRADE) &&
+                   sb_str_ieq(sb_http_get(&x->req, SB_H_UPGRADE), SB_STR("websocket"));
+    x->client_ip = sb_str_n(c->ip, c->ip_len);
+    if (c->trusted && (ip = real_ip(x)).len)
+        x->client_ip = ip;
+}
+
+static struct sb_str trusted_value(const struct sb_exchange *x, enum sb_http_name name)
+{
+    return x->c->trusted ? sb_http_get(&x->req, name) : (struct sb_str){0};
+}
+
+struct sb_str sb_request_forwarded_proto(const struct sb_exchange *x)
+{
+    struct sb_str value = trusted_value(x, SB_H_X_FORWARDED_PROTO);
+
+    return value.p ? value : x->https ? SB_STR("https") : SB_STR("http");
+}
+
+struct sb_str sb_request_forwarded_host(const struct sb_exchange *x)
+{
+    struct sb_str value = trusted_value(x, SB_H_X_FORWARDED_HOST);
+
+    return value.p ? value : x->host;
+}
+
+/* -- the request line -- */
+
+static bool request_line(struct sb_exchange *x, struct sb_gather *g)
+{
+    size_t len, room;
+
+    sb_gather_str(g, x->req.method);
+    sb_gather_lit(g, " ");
+    room = (size_t)(g->end - g->at);
+    if (!sb_router_upstream_path(&x->match, x->path, g->at, room, &len))
+        return false;
+    sb_gather_wrote(g, len);
+    if (x->req.has_query) {
+        sb_gather_lit(g, "?");
+        sb_gather_str(g, x->req.query);
+    }
+    sb_gather_lit(g, " HTTP/1.1\r\n");
+    return true;
+}
+
+/* -- headers of the gateway's own -- */
+
+/* What was matched and stripped is decoded text: whatever could end a header is escaped. */
+static void escaped(struct sb_gather *g, struct sb_str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+
+        if (c > 0x20 && c != 0x7f) {
+            sb_gather_add(g, s.p + i, 1);
+        } else {
+            const char triplet[3] = {'%', "0123456789ABCDEF"[c >> 4], "0123456789ABCDEF"[c & 15]};
+
+            sb_gather_add(g, triplet, sizeof triplet);
+        }
+    }
+}
+
+static void forwarded_prefix(struct sb_exchange *x, struct sb_gather *g)
+{
+    struct sb_str prefix = trusted_value(x, SB_H_X_FORWARDED_PREFIX);
+
+    if (!prefix.p && (!x->route->strip_path || x->match.prefix_len == 0))
+        return;
+    if (!prefix.p) {
+        prefix = sb_str_first(x->path, x->match.prefix_len);
+        if (sb_str_is(prefix, "/"))
+            return;
+    }
+    sb_gather_lit(g, "X-Forwarded-Prefix: ");
+    escaped(g, prefix);
+    sb_gather_lit(g, "\r\n");
+}
+
+static void forwarded(struct sb_exchange *x, struct sb_gather *g)
+{
+    struct sb_str before = sb_http_get(&x->req, SB_H_X_FORWARDED_FOR), value;
+
+    sb_gather_lit(g, "X-Forwarded-For: ");
+    if (before.p) {
+        sb_gather_str(g, before);
+        sb_gather_lit(g, ", ");
+        sb_gather_add(g, x->c->ip, x->c->ip_len);
+    } else {
+        sb_gather_str(g, x->client_ip);
+    }
+    sb_gather_lit(g, "\r\nX-Real-IP: ");
+    sb_gather_str(g, x->client_ip);
+    sb_gather_lit(g, "\r\nX-Forwarded-Proto: ");
+    sb_gather_str(g, sb_request_forwarded_proto(x));
+    sb_gather_lit(g, "\r\nX-Forwarded-Host: ");
+    sb_gather_str(g, sb_request_forwarded_host(x));
+    sb_gather_lit(g, "\r\nX-Forwarded-Port: ");
+    value = trusted_value(x, SB_H_X_FORWARDED_PORT);
+    sb_gather_str(g, value.p ? value : sb_str_c(x->c->listener->listen->port_text));
+    sb_gather_lit(g, "\r\nX-Forwarded-Path: ");
+    value = trusted_value(x, SB_H_X_FORWARDED_PATH);
+    sb_gather_str(g, value.p ? value : x->req.path);
+    sb_gather_lit(g, "\r\n");
+    forwarded_prefix(x, g);
+}
+
+static void via(struct sb_exchange *x, struct sb_gather *g)
+{
+    struct sb_str before = sb_http_get(&x->req, SB_H_VIA);
+
+    sb_gather_lit(g, "Via: ");
+    if (before.p) {
+        sb_gather_str(g, before);
+        sb_gather_lit(g, ", ");
+    }
+    switch (x->req.version) {
+    case 9:
+        sb_gather_lit(g, "0.9 ");
+        break;
+    case 10:
+        sb_gather_lit(g, "1 "); /* Kong's spelling of 1.0 */
+        break;
+    default:
+        sb_gather_lit(g, "1.1 ");
+    }
+    sb_gather_lit(g, SB_PRODUCT "\r\n");
+}
+
+static void framing(struct sb_exchange *x, struct sb_gather *g)
+{
+    if (!x->body.stream && (x->body.received || sb_http_has(&x->req, SB_H_CONTENT_LENGTH) ||
+                            x->req.framing == SB_BODY_CHUNKED)) {
+        sb_gather_lit(g, "Content-Length: ");
+        sb_gather_uint(g, x->body.received);
+        sb_gather_lit(g, "\r\n");
+    } else if (x->req.framing == SB_BODY_CHUNKED) {
+        sb_gather_lit(g, "Transfer-Encoding: chunked\r\n");
+    } else if (x->req.framing == SB_BODY_LENGTH) {
+        sb_gather_lit(g, "Content-Length: ");
+        sb_gather_uint(g, x->req.content_length);
+        sb_gather_lit(g, "\r\n");
+    }
+}
+
+/* -- the client's headers -- */
+
+/* Connection names headers that are for us alone. All lines of it count. */
+static bool named_by_connection(const struct sb_exchange *x, struct sb_str name)
+{
+    for (size_t i = 0; i < x->req.nheaders; i++)
+        if (x->req.ids[i] == SB_H_CONNECTION && sb_http_list_has(x->req.headers[i].value, name))
+            return true;
+    return false;
+}
+
+/* keep-alive, close and upgrade, the values that nearly everyone sends, name nothing. */
+static bool connection_names(const struct sb_exchange *x)
+{
+    struct sb_str value;
+
+    for (size_t i = 0; i < x->req.nheaders; i++) {
+        if (x->req.ids[i] != SB_H_CONNECTION)
+            continue;
+        value = x->req.headers[i].value;
+        if (!sb_str_ieq(value, SB_STR("keep-alive")) && !sb_str_ieq(value, SB_STR("close")) &&
+            !sb_str_ieq(value, SB_STR("upgrade")))
+            return true;
+    }
+    return false;
+}
+
+static void client_headers(struct sb_exchange *x, struct sb_gather *g)
+{
+    bool names = sb_http_has(&x->req, SB_H_CONNECTION) && connection_names(x);
+
+    for (size_t i = 0; i < x->req.nheaders; i++) {
+        const struct sb_router_header *h = &x->req.headers[i];
+
+        if (replaced >> x->req.ids[i] & 1)
+            continue;
+        if (names && named_by_connection(x, h->name))
+            continue;
+        if (x->request_changes && sb_change_find(x->request_changes, h->name))
+            continue;
+        sb_gather_header(g, h->name, h->value);
+    }
+    for (const struct sb_header_change *c = x->request_changes; c; c = c->next)
+        if (c->value.p)
+            sb_gather_header(g, c->name, c->value);
+}
+
+bool sb_request_build(struct sb_exchange *x, struct sb_gather *g)
+{
+    char host[SB_UPSTREAM_HOST_MAX];
+    size_t host_len = sb_upstream_host(x, host);
+
+    if (!request_line(x, g) || host_len == 0)
+        return false;
+    sb_gather_lit(g, "Host: ");
+    sb_gather_add(g, host, host_len);
+    if (x->websocket)
+        sb_gather_lit(g, "\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n");
+    else
+        sb_gather_lit(g, "\r\nConnection: keep-alive\r\n");
+    forwarded(x, g);
+    via(x, g);
+    if (x->w->o->upstream_request_id) {
+        sb_gather_lit(g, "X-Kong-Request-Id: ");
+        sb_gather_add(g, x->id, sizeof x->id);
+        sb_gather_lit(g, "\r\n");
+    }
+    if (sb_http_has(&x->req, SB_H_TE) &&
+        sb_http_list_has(sb_http_get(&x->req, SB_H_TE), SB_STR("trailers")))
+        sb_gather_lit(g, "TE: trailers\r\n");
+    framing(x, g);
+    client_headers(x, g);
+    sb_gather_lit(g, "\r\n");
+    return !g->full;
+}

@@ -1,0 +1,309 @@
+/* response.c - from the upstream's response to the client's.
+ *
+ * Headers: proxy-http.md 6. Bodies are taken out of the upstream's framing and put into the client's:
+ * lengths stay lengths; chunks are made anew, one a read; a body that ends with the connection
+ * becomes chunked for HTTP/1.1 and ends with the connection for HTTP/1.0.
+ */
+#include "dataplane/http/exchange.h"
+#include "shared/log.h"
+
+#define BIT(name) (UINT64_C(1) << SB_H_##name)
+
+static const uint64_t never_passed = BIT(CONNECTION) | BIT(KEEP_ALIVE) | BIT(TRANSFER_ENCODING) |
+                                     BIT(UPGRADE) | BIT(X_ACCEL) | BIT(X_PAD) | BIT(VIA) |
+                                     BIT(CONTENT_TYPE) | BIT(CONTENT_LENGTH) | BIT(TRAILER);
+
+static bool has_body_filters(const struct sb_exchange *x)
+{
+    return x->hooks && x->hooks->phase[SB_PHASE_BODY_FILTER];
+}
+
+void sb_response_begin(struct sb_exchange *x)
+{
+    x->status = x->resp.status;
+    x->resp_left = x->resp.content_length;
+    x->resp_chunked = (struct sb_chunked){0};
+    x->ended = x->resp.framing == SB_BODY_NONE;
+    x->chunk_out = false;
+    if (x->ended)
+        return;
+    if (x->resp.framing != SB_BODY_LENGTH || has_body_filters(x)) {
+        x->chunk_out = x->req.version >= 11;
+        x->keep_alive = x->keep_alive && x->chunk_out;
+    }
+}
+
+/* -- the head -- */
+
+static uint64_t overwritten(const struct sb_exchange *x)
+{
+    unsigned tokens = x->w->o->tokens;
+    uint64_t bits = never_passed;
+
+    if (tokens & SB_TOKEN_PROXY_LATENCY)
+        bits |= BIT(X_KONG_PROXY_LATENCY);
+    if (tokens & SB_TOKEN_UPSTREAM_LATENCY)
+        bits |= BIT(X_KONG_UPSTREAM_LATENCY);
+    if (tokens & SB_TOKEN_UPSTREAM_STATUS)
+        bits |= BIT(X_KONG_UPSTREAM_STATUS);
+    if (tokens & SB_TOKEN_REQUEST_ID)
+        bits |= BIT(X_KONG_REQUEST_ID);
+    return bits;
+}
+
+static bool named_by_connection(const struct sb_exchange *x, struct sb_str name)
+{
+    for (size_t i = 0; i < x->resp.nheaders; i++)
+        if (x->resp.ids[i] == SB_H_CONNECTION &&
+            sb_http_list_has(x->resp.headers[i].value, name))
+            return true;
+    return false;
+}
+
+static void upstream_headers(struct sb_exchange *x, struct sb_gather *g)
+{
+    uint64_t skip = overwritten(x);
+    bool names = sb_http_has(&x->resp, SB_H_CONNECTION);
+
+    for (size_t i = 0; i < x->resp.nheaders; i++) {
+        const struct sb_router_header *h = &x->resp.headers[i];
+
+        if (skip >> x->resp.ids[i] & 1)
+            continue;
+        if (names && named_by_connection(x, h->name))
+            continue;
+        if (x->response_changes && sb_change_find(x->response_changes, h->name))
+            continue;
+        sb_gather_header(g, h->name, h->value);
+    }
+}
+
+/* nginx adds its charset to these, where none is given and the body is not encoded. */
+static bool wants_charset(const struct sb_exchange *x, struct sb_str type)
+{
+    static const char *const types[] = {"text/html",
+                                        "text/plain",
+                                        "text/xml",
+                                        "application/javascript",
+                                        "application/rss+xml",
+                                        "text/vnd.wap.wml"};
+
+    if (x->w->o->charset.len == 0 || sb_http_has(&x->resp, SB_H_CONTENT_ENCODING) ||
+        x->status == 301 || x->status == 302)
+        return false;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (sb_str_ieq(type, sb_str_c(types[i])))
+            return true;
+    return false;
+}
+
+static void content_headers(struct sb_exchange *x, struct sb_gather *g)
+{
+    struct sb_str type = sb_http_get(&x->resp, SB_H_CONTENT_TYPE);
+
+    if (type.p && !(x->response_changes &&
+                    sb_change_find(x->response_changes, SB_STR("content-type")))) {
+        sb_gather_lit(g, "Content-Type: ");
+        sb_gather_str(g, type);
+        if (wants_charset(x, type)) {
+            sb_gather_lit(g, "; charset=");
+            sb_gather_str(g, x->w->o->charset);
+        }
+        sb_gather_lit(g, "\r\n");
+    }
+    if (x->chunk_out)
+        sb_gather_lit(g, "Transfer-Encoding: chunked\r\n");
+    else if (sb_http_has(&x->resp, SB_H_CONTENT_LENGTH) && !has_body_filters(x))
+        sb_gather_header(g, SB_STR("Content-Length"), sb_http_get(&x->resp, SB_H_CONTENT_LENGTH));
+    if (sb_http_has(&x->resp, SB_H_TRAILER) && sb_http_has(&x->req, SB_H_TE) &&
+        sb_http_list_has(sb_http_get(&x->req, SB_H_TE), SB_STR("trailers")))
+        sb_gather_header(g, SB_STR("Trailer"), sb_http_get(&x->resp, SB_H_TRAILER));
+}
+
+static void gather_ms(struct sb_gather *g, int64_t us)
+{
+    sb_gather_uint(g, us > 0 ? (uint64_t)us / 1000 : 0);
+    sb_gather_lit(g, "\r\n");
+}
+
+/* What the `headers` setting asks for on responses that went through an upstream. */
+void sb_response_tokens(struct sb_exchange *x, struct sb_gather *g)
+{
+    unsigned tokens = x->w->o->tokens;
+
+    if (tokens & SB_TOKEN_UPSTREAM_LATENCY) {
+        sb_gather_lit(g, "X-Kong-Upstream-Latency: ");
+        gather_ms(g, x->first_byte_us - x->try_us);
+    }
+    if (tokens & SB_TOKEN_PROXY_LATENCY) {
+        sb_gather_lit(g, "X-Kong-Proxy-Latency: ");
+        gather_ms(g, x->try_us - x->start_us);
+    }
+    if (tokens & SB_TOKEN_UPSTREAM_STATUS) {
+        sb_gather_lit(g, "X-Kong-Upstream-Status: ");
+        sb_gather_uint(g, (uint64_t)x->upstream_status);
+        sb_gather_lit(g, "\r\n");
+    }
+    if (tokens & SB_TOKEN_REQUEST_ID) {
+        sb_gather_lit(g, "X-Kong-Request-Id: ");
+        sb_gather_add(g, x->id, sizeof x->id);
+        sb_gather_lit(g, "\r\n");
+    }
+}
+
+void sb_response_connection(struct sb_exchange *x, struct sb_gather *g)
+{
+    if (x->keep_alive)
+        sb_gather_lit(g, "Connection: keep-alive\r\n");
+    else
+        sb_gather_lit(g, "Connection: close\r\n");
+}
+
+static void gateway_headers(struct sb_exchange *x, struct sb_gather *g)
+{
+    struct sb_str via = sb_http_get(&x->resp, SB_H_VIA);
+    unsigned tokens = x->w->o->tokens;
+
+    if (!sb_http_has(&x->resp, SB_H_DATE)) {
+        sb_gather_lit(g, "Date: ");
+        sb_gather_str(g, sb_worker_date(x->w));
+        sb_gather_lit(g, "\r\n");
+    }
+    if (x->status == 101)
+        sb_gather_lit(g, "Connection: upgrade\r\nUpgrade: websocket\r\n");
+    else
+        sb_response_connection(x, g);
+    if ((tokens & SB_TOKEN_SERVER) && !sb_http_has(&x->resp, SB_H_SERVER))
+        sb_gather_lit(g, "Server: " SB_PRODUCT "\r\n");
+    if (via.p || (tokens & SB_TOKEN_VIA)) {
+        sb_gather_lit(g, "Via: ");
+        sb_gather_str(g, via);
+        if (via.p && (tokens & SB_TOKEN_VIA))
+            sb_gather_lit(g, ", ");
+        if (tokens & SB_TOKEN_VIA)
+            sb_gather_lit(g, "1.1 " SB_PRODUCT);
+        sb_gather_lit(g, "\r\n");
+    }
+    sb_response_tokens(x, g);
+}
+
+void sb_debug_headers(struct sb_exchange *x, struct sb_gather *g)
+{
+    if (!x->w->o->allow_debug_header || !x->route || !sb_http_has(&x->req, SB_H_KONG_DEBUG))
+        return;
+    sb_gather_header(g, SB_STR("Kong-Route-Id"), x->route->id);
+    if (x->route->name.len)
+        sb_gather_header(g, SB_STR("Kong-Route-Name"), x->route->name);
+    if (!x->service)
+        return;
+    sb_gather_header(g, SB_STR("Kong-Service-Id"), x->service->id);
+    if (x->service->name.len)
+        sb_gather_header(g, SB_STR("Kong-Service-Name"), x->service->name);
+}
+
+void sb_response_head(struct sb_exchange *x, struct sb_gather *g)
+{
+    if (x->req.version == 9)
+        return; /* HTTP/0.9 knows no heads */
+    sb_gather_lit(g, "HTTP/1.1 ");
+    sb_gather_uint(g, (uint64_t)x->status);
+    sb_gather_lit(g, " ");
+    sb_gather_str(g, x->status == x->resp.status ? x->resp.reason : sb_status_text(x->status));
+    sb_gather_lit(g, "\r\n");
+    upstream_headers(x, g);
+    content_headers(x, g);
+    for (const struct sb_header_change *c = x->response_changes; c; c = c->next)
+        if (c->value.p)
+            sb_gather_header(g, c->name, c->value);
+    gateway_headers(x, g);
+    sb_debug_headers(x, g);
+    sb_gather_lit(g, "\r\n");
+}
+
+/* -- the body -- */
+
+static bool filter(struct sb_exchange *x, struct sb_chunk *c)
+{
+    const struct sb_hook *h = x->hooks->phase[SB_PHASE_BODY_FILTER];
+
+    for (; h->filter; h++) {
+        if (h->filter(x, h->config, c) == SB_OK)
+            continue;
+        sb_error("a body filter broke, request_id: %.32s", x->id);
+        return false;
+    }
+    return true;
+}
+
+static void put(struct sb_exchange *x, struct sb_gather *g, struct sb_str data)
+{
+    if (data.len == 0)
+        return;
+    if (x->chunk_out) {
+        sb_gather_hex(g, data.len);
+        sb_gather_lit(g, "\r\n");
+    }
+    sb_gather_ref(g, data.p, data.len);
+    if (x->chunk_out)
+        sb_gather_lit(g, "\r\n");
+    x->body_sent += data.len;
+}
+
+/* The end of the body, for filters and for a chunked client. */
+static bool put_end(struct sb_exchange *x, struct sb_gather *g)
+{
+    struct sb_chunk c = {.last = true};
+
+    x->ended = true;
+    if (has_body_filters(x)) {
+        if (!filter(x, &c))
+            return false;
+        put(x, g, c.data);
+    }
+    if (x->chunk_out)
+        sb_gather_lit(g, "0\r\n\r\n");
+    return true;
+}
+
+static bool put_data(struct sb_exchange *x, struct sb_gather *g, struct sb_str data)
+{
+    struct sb_chunk c = {.data = data};
+
+    if (has_body_filters(x) && !filter(x, &c))
+        return false;
+    put(x, g, c.data);
+    return true;
+}
+
+bool sb_response_body(struct sb_exchange *x, struct sb_str *raw, struct sb_gather *g)
+{
+    struct sb_str data;
+
+    /* A piece takes up to three places, its end one more. */
+    while (raw->len && !x->ended && g->n + 5 < SB_GATHER_MAX && g->end - g->at > 64) {
+        if (x->resp.framing == SB_BODY_CHUNKED) {
+            enum sb_chunk_result r = sb_chunked_next(&x->resp_chunked, raw, &data);
+
+            if (r == SB_CHUNK_BAD || (r == SB_CHUNK_END && !put_end(x, g)) ||
+                (r == SB_CHUNK_DATA && !put_data(x, g, data)))
+                return false;
+            continue;
+        }
+        data = x->resp.framing == SB_BODY_LENGTH ? sb_str_first(*raw, x->resp_left) : *raw;
+        *raw = sb_str_from(*raw, data.len);
+        if (!put_data(x, g, data))
+            return false;
+        if (x->resp.framing != SB_BODY_LENGTH)
+            continue;
+        x->resp_left -= data.len;
+        if (x->resp_left == 0 && !put_end(x, g))
+            return false;
+    }
+    return true;
+}
+
+void sb_response_eof(struct sb_exchange *x, struct sb_gather *g)
+{
+    if (x->resp.framing == SB_BODY_EOF)
+        (void)put_end(x, g);
+}

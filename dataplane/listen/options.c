@@ -1,0 +1,428 @@
+/* options.c - settings to structs: listeners, trusted addresses, header tokens, limits. */
+#include "dataplane/listen/options.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "dataplane/http/parse.h"
+#include "shared/buf.h"
+#include "shared/vec.h"
+
+/* -- proxy_listen -- */
+
+#define LISTEN_GRAMMAR                                                                             \
+    "%s must be of form: [off] | <ip>:<port> [ssl] [http2] [proxy_protocol] [deferred] [bind] "    \
+    "[reuseport] [backlog=%%d+] [ipv6only=on] [ipv6only=off] [so_keepalive=on] "                   \
+    "[so_keepalive=off] [so_keepalive=%%w*:%%w*:%%d*], [... next entry ...]"
+
+static enum sb_rc bad_listen(const char *name, struct sb_err *err)
+{
+    return sb_err_set(err, SB_INVALID, LISTEN_GRAMMAR, name);
+}
+
+/* Seconds, with nginx's unit letters; "" is 0, the system's default. */
+static bool keepalive_number(struct sb_str s, int *out)
+{
+    int64_t n = 0, unit = 1;
+
+    if (s.len && (s.p[s.len - 1] == 'm' || s.p[s.len - 1] == 's')) {
+        unit = s.p[s.len - 1] == 'm' ? 60 : 1;
+        s.len--;
+    }
+    if (s.len && (!sb_str_int(s, &n) || n < 0 || n > 86400))
+        return false;
+    *out = (int)(n * unit);
+    return true;
+}
+
+static bool parse_keepalive(struct sb_str value, struct sb_listen *l)
+{
+    struct sb_str piece;
+    int *const parts[] = {&l->keepalive_idle_s, &l->keepalive_interval_s, &l->keepalive_count};
+    size_t n = 0;
+
+    l->so_keepalive_set = true;
+    l->so_keepalive = !sb_str_is(value, "off");
+    if (sb_str_is(value, "on") || sb_str_is(value, "off"))
+        return true;
+    while (sb_str_split(&value, ':', &piece))
+        if (n == 3 || !keepalive_number(piece, parts[n++]))
+            return false;
+    return n == 3;
+}
+
+static bool parse_flag(struct sb_str flag, struct sb_listen *l)
+{
+    int64_t n;
+
+    if (sb_str_is(flag, "ssl"))
+        l->ssl = true;
+    else if (sb_str_is(flag, "http2"))
+        l->http2 = true;
+    else if (sb_str_is(flag, "proxy_protocol"))
+        l->proxy_protocol = true;
+    else if (sb_str_is(flag, "deferred"))
+        l->deferred = true;
+    else if (sb_str_is(flag, "ipv6only=on") || sb_str_is(flag, "ipv6only=off"))
+        l->ipv6only = sb_str_ends(flag, SB_STR("on"));
+    else if (sb_str_starts(flag, SB_STR("so_keepalive=")))
+        return parse_keepalive(sb_str_from(flag, 13), l);
+    else if (sb_str_starts(flag, SB_STR("backlog=")) && sb_str_int(sb_str_from(flag, 8), &n) &&
+             n > 0 && n <= INT32_MAX)
+        l->backlog = (int)n;
+    else
+        return sb_str_is(flag, "bind") || sb_str_is(flag, "reuseport");
+    return true;
+}
+
+/* Names are resolved here, once, by the system's resolver. */
+static bool resolve_address(struct sb_arena *a, struct sb_str host, uint16_t port,
+                            struct sb_listen *l)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    struct addrinfo *list = NULL;
+    bool ok;
+
+    if (host.len > 2 && host.p[0] == '[' && host.p[host.len - 1] == ']')
+        host = sb_str_n(host.p + 1, host.len - 2);
+    ok = host.len && getaddrinfo(sb_arena_cstr(a, host), NULL, &hints, &list) == 0 && list;
+    if (ok) {
+        memcpy(&l->addr, list->ai_addr, list->ai_addrlen);
+        l->addr_len = list->ai_addrlen;
+        if (l->addr.ss_family == AF_INET6)
+            ((struct sockaddr_in6 *)&l->addr)->sin6_port = htons(port);
+        else
+            ((struct sockaddr_in *)&l->addr)->sin_port = htons(port);
+    }
+    if (list)
+        freeaddrinfo(list);
+    return ok;
+}
+
+static bool parse_listen(struct sb_arena *a, struct sb_str item, struct sb_listen *l)
+{
+    struct sb_str word;
+    ptrdiff_t colon;
+    int64_t port;
+
+    *l = (struct sb_listen){.ipv6only = true, .backlog = 511};
+    item = sb_str_trim(item);
+    if (!sb_str_split(&item, ' ', &word))
+        return false;
+    l->text = sb_arena_str(a, word);
+    colon = sb_str_rchr(word, ':');
+    if (colon <= 0 || !sb_str_int(sb_str_from(word, (size_t)colon + 1), &port) || port < 0 ||
+        port > 65535)
+        return false;
+    l->port = l->forwarded_port = (uint16_t)port;
+    if (!resolve_address(a, sb_str_first(word, (size_t)colon), l->port, l))
+        return false;
+    while (sb_str_split(&item, ' ', &word))
+        if (word.len && !parse_flag(word, l))
+            return false;
+    return true;
+}
+
+enum sb_rc sb_listen_parse(struct sb_arena *a, const char *name, const struct sb_str *items,
+                           size_t n, struct sb_listen **out, size_t *nout, struct sb_err *err)
+{
+    struct sb_listen *list = SB_NEW_N(a, struct sb_listen, n ? n : 1);
+
+    if (n == 0)
+        return bad_listen(name, err);
+    *out = list;
+    *nout = 0;
+    if (sb_str_is(items[0], "off"))
+        return SB_OK;
+    for (size_t i = 0; i < n; i++)
+        if (!parse_listen(a, items[i], &list[i]))
+            return bad_listen(name, err);
+    *nout = n;
+    return SB_OK;
+}
+
+/* -- port_maps -- */
+
+static enum sb_rc map_ports(struct sb_proxy_options *o, struct sb_err *err)
+{
+    size_t n;
+    const struct sb_str *items = sb_settings_list(o->settings, "port_maps", &n);
+
+    for (size_t i = 0; i < n; i++) {
+        ptrdiff_t colon = sb_str_chr(items[i], ':', 0);
+        int64_t outside, inside;
+
+        if (colon < 0 || !sb_str_int(sb_str_first(items[i], (size_t)colon), &outside) ||
+            !sb_str_int(sb_str_from(items[i], (size_t)colon + 1), &inside) || outside < 1 ||
+            outside > 65535 || inside < 1 || inside > 65535)
+            return sb_err_set(err, SB_INVALID, "invalid port mapping (`port_maps`): %.*s",
+                              SB_ARG(items[i]));
+        for (size_t k = 0; k < o->nlistens; k++)
+            if (o->listens[k].port == inside)
+                o->listens[k].forwarded_port = (uint16_t)outside;
+    }
+    for (size_t k = 0; k < o->nlistens; k++)
+        snprintf(o->listens[k].port_text, sizeof o->listens[k].port_text, "%u",
+                 o->listens[k].forwarded_port);
+    return SB_OK;
+}
+
+/* -- trusted_ips -- */
+
+bool sb_cidr_parse(struct sb_str text, struct sb_cidr *out)
+{
+    ptrdiff_t slash = sb_str_chr(text, '/', 0);
+    char addr[INET6_ADDRSTRLEN];
+    int64_t bits = -1;
+    struct in_addr v4;
+
+    if (slash >= 0 && !sb_str_int(sb_str_from(text, (size_t)slash + 1), &bits))
+        return false;
+    if (slash >= 0)
+        text = sb_str_first(text, (size_t)slash);
+    if (text.len >= sizeof addr)
+        return false;
+    memcpy(addr, text.p, text.len);
+    addr[text.len] = '\0';
+    *out = (struct sb_cidr){.bits = 128};
+    if (inet_pton(AF_INET, addr, &v4) == 1) {
+        out->addr[10] = out->addr[11] = 0xff;
+        memcpy(out->addr + 12, &v4, 4);
+        out->bits = bits < 0 ? 128 : (unsigned)bits + 96;
+        return bits <= 32;
+    }
+    out->bits = bits < 0 ? 128 : (unsigned)bits;
+    return bits <= 128 && inet_pton(AF_INET6, addr, out->addr) == 1;
+}
+
+static bool within(const struct sb_cidr *c, const uint8_t addr[16])
+{
+    unsigned whole = c->bits / 8, rest = c->bits % 8;
+
+    if (memcmp(c->addr, addr, whole) != 0)
+        return false;
+    return !rest || (c->addr[whole] ^ addr[whole]) >> (8 - rest) == 0;
+}
+
+bool sb_cidr_has(const struct sb_cidr *set, size_t n, const struct sockaddr *sa)
+{
+    uint8_t addr[16] = {[10] = 0xff, [11] = 0xff};
+
+    if (sa->sa_family == AF_INET)
+        memcpy(addr + 12, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
+    else if (sa->sa_family == AF_INET6)
+        memcpy(addr, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
+    else
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (within(&set[i], addr))
+            return true;
+    return false;
+}
+
+static enum sb_rc load_trusted(struct sb_proxy_options *o, struct sb_err *err)
+{
+    size_t n;
+    const struct sb_str *items = sb_settings_list(o->settings, "trusted_ips", &n);
+    const char *header = sb_settings_str(o->settings, "real_ip_header");
+
+    o->trusted = SB_NEW_N(o->arena, struct sb_cidr, n ? n : 1);
+    for (size_t i = 0; i < n; i++) {
+        if (sb_str_is(items[i], "unix:"))
+            continue; /* we have no such listeners */
+        if (!sb_cidr_parse(items[i], &o->trusted[o->ntrusted++]))
+            return sb_err_set(err, SB_INVALID,
+                              "trusted_ips must be a comma separated list in the form of IPv4 or "
+                              "IPv6 address or CIDR block or 'unix:', got '%.*s'",
+                              SB_ARG(items[i]));
+    }
+    o->real_ip_header = sb_arena_str(o->arena, sb_str_c(header ? header : "X-Real-IP"));
+    o->real_ip_recursive = sb_settings_bool(o->settings, "real_ip_recursive");
+    return SB_OK;
+}
+
+/* -- headers -- */
+
+static const struct {
+    const char *name;
+    unsigned bits;
+} tokens[] = {
+    {"server_tokens", SB_TOKEN_SERVER | SB_TOKEN_VIA},
+    {"latency_tokens", SB_TOKEN_PROXY_LATENCY | SB_TOKEN_RESPONSE_LATENCY | SB_TOKEN_UPSTREAM_LATENCY},
+    {"via", SB_TOKEN_VIA},
+    {"server", SB_TOKEN_SERVER},
+    {"x-kong-proxy-latency", SB_TOKEN_PROXY_LATENCY},
+    {"x-kong-response-latency", SB_TOKEN_RESPONSE_LATENCY},
+    {"x-kong-admin-latency", 0},
+    {"x-kong-upstream-latency", SB_TOKEN_UPSTREAM_LATENCY},
+    {"x-kong-upstream-status", SB_TOKEN_UPSTREAM_STATUS},
+    {"x-kong-request-id", SB_TOKEN_REQUEST_ID},
+};
+
+static enum sb_rc load_tokens(const struct sb_settings *s, const char *name, unsigned *out,
+                              struct sb_err *err)
+{
+    size_t n;
+    const struct sb_str *items = sb_settings_list(s, name, &n);
+
+    *out = 0;
+    if (n && sb_str_is(items[0], "off"))
+        return SB_OK;
+    for (size_t i = 0, k; i < n; i++) {
+        for (k = 0; k < sizeof tokens / sizeof *tokens; k++)
+            if (sb_str_ieq(items[i], sb_str_c(tokens[k].name)))
+                break;
+        if (k == sizeof tokens / sizeof *tokens)
+            return sb_err_set(err, SB_INVALID, "%s: invalid entry '%.*s'", name, SB_ARG(items[i]));
+        *out |= tokens[k].bits;
+    }
+    return SB_OK;
+}
+
+/* -- errors -- */
+
+static const struct {
+    const char *name, *type;
+} formats[SB_FORMATS] = {
+    [SB_FORMAT_JSON] = {"error_template_json", "application/json"},
+    [SB_FORMAT_PLAIN] = {"error_template_plain", "text/plain"},
+    [SB_FORMAT_HTML] = {"error_template_html", "text/html"},
+    [SB_FORMAT_XML] = {"error_template_xml", "application/xml"},
+};
+
+enum { TEMPLATE_LEN_MAX = 1 << 20 };
+
+static enum sb_rc load_errors(struct sb_proxy_options *o, struct sb_err *err)
+{
+    const char *type = sb_settings_str(o->settings, "error_default_type");
+    struct sb_buf file;
+
+    o->error_default = SB_FORMAT_PLAIN;
+    for (size_t i = 0; i < SB_FORMATS; i++) {
+        const char *path = sb_settings_str(o->settings, formats[i].name);
+
+        if (type && strcmp(type, formats[i].type) == 0)
+            o->error_default = (enum sb_error_format)i;
+        if (!path)
+            continue;
+        sb_buf_init(&file, TEMPLATE_LEN_MAX);
+        if (sb_buf_read_file(&file, sb_settings_path(o->settings, o->arena, path).p))
+            o->error_template[i] = sb_arena_str(o->arena, sb_buf_get(&file));
+        sb_buf_release(&file);
+        if (!o->error_template[i].p)
+            return sb_err_set(err, SB_INVALID, "%s: cannot read %s", formats[i].name, path);
+    }
+    return SB_OK;
+}
+
+/* -- limits -- */
+
+/* nginx's "number size". */
+static void load_header_buffers(struct sb_proxy_options *o)
+{
+    const char *text = sb_settings_str(o->settings, "nginx_http_large_client_header_buffers");
+    unsigned n, size;
+    char unit = 0;
+
+    o->line_max = SB_HTTP_LINE_MAX;
+    o->head_max = SB_HTTP_HEAD_MAX;
+    if (!text || sscanf(text, "%u %u%c", &n, &size, &unit) < 2 || n == 0 || size == 0)
+        return;
+    o->line_max = (size_t)size * (unit == 'k' || unit == 'K' ? 1024 : unit == 'm' ? 1 << 20 : 1);
+    if (o->line_max > 1 << 20)
+        o->line_max = 1 << 20;
+    o->head_max = o->line_max * (n > 64 ? 64 : n);
+}
+
+static void load_limits(struct sb_proxy_options *o)
+{
+    const struct sb_settings *s = o->settings;
+    const char *requests = sb_settings_str(s, "nginx_http_keepalive_requests");
+    const char *charset = sb_settings_str(s, "nginx_http_charset");
+    int64_t n;
+
+    load_header_buffers(o);
+    o->body_max = (uint64_t)sb_settings_size(s, "nginx_http_client_max_body_size", 0);
+    o->body_memory = (size_t)sb_settings_size(s, "nginx_http_client_body_buffer_size", 8192);
+    o->header_timeout_ms = sb_settings_time_ms(s, "nginx_http_client_header_timeout", 60000);
+    o->body_timeout_ms = sb_settings_time_ms(s, "nginx_http_client_body_timeout", 60000);
+    o->send_timeout_ms = sb_settings_time_ms(s, "nginx_http_send_timeout", 60000);
+    o->keepalive_timeout_ms = sb_settings_time_ms(s, "nginx_http_keepalive_timeout", 75000);
+    o->keepalive_requests = 10000;
+    if (requests && sb_str_int(sb_str_c(requests), &n) && n >= 0)
+        o->keepalive_requests = (uint64_t)n;
+    o->charset = sb_arena_str(o->arena, sb_str_c(charset ? charset : "UTF-8"));
+    if (sb_str_is(o->charset, "off"))
+        o->charset.len = 0;
+    o->pool_size = (size_t)sb_settings_int(s, "upstream_keepalive_pool_size", 512);
+    o->pool_requests = (uint64_t)sb_settings_int(s, "upstream_keepalive_max_requests", 10000);
+    o->pool_idle_ms = (int64_t)(sb_settings_num(s, "upstream_keepalive_idle_timeout", 60) * 1000);
+}
+
+static void load_workers(struct sb_proxy_options *o)
+{
+    const char *text = sb_settings_str(o->settings, "nginx_main_worker_processes");
+    int64_t n = 0;
+
+    if (!text)
+        text = sb_settings_str(o->settings, "nginx_worker_processes");
+    if (!text || !sb_str_int(sb_str_c(text), &n) || n < 1)
+        n = sysconf(_SC_NPROCESSORS_ONLN);
+    o->workers = n < 1 ? 1 : n > 1024 ? 1024 : (unsigned)n;
+}
+
+/* The second word names a log format; the default one is what there is. */
+static void load_access_log(struct sb_proxy_options *o)
+{
+    const char *text = sb_settings_str(o->settings, "proxy_access_log");
+    struct sb_str rest = sb_str_c(text), path;
+
+    if (!sb_str_split(&rest, ' ', &path) || path.len == 0 || sb_str_is(path, "off"))
+        return;
+    o->access_log = sb_settings_path(o->settings, o->arena, sb_arena_cstr(o->arena, path)).p;
+}
+
+enum sb_rc sb_proxy_options_load(const struct sb_settings *settings, struct sb_proxy_options **out,
+                           struct sb_err *err)
+{
+    struct sb_arena *arena = sb_arena_new(0);
+    struct sb_proxy_options *o = SB_NEW(arena, struct sb_proxy_options);
+    unsigned upstream_tokens = 0;
+    size_t n;
+    const struct sb_str *items = sb_settings_list(settings, "proxy_listen", &n);
+    enum sb_rc rc;
+
+    o->arena = arena;
+    o->settings = settings;
+    rc = sb_listen_parse(arena, "proxy_listen", items, n, &o->listens, &o->nlistens, err);
+    if (!rc)
+        rc = map_ports(o, err);
+    if (!rc)
+        rc = load_trusted(o, err);
+    if (!rc)
+        rc = load_tokens(settings, "headers", &o->tokens, err);
+    if (!rc)
+        rc = load_tokens(settings, "headers_upstream", &upstream_tokens, err);
+    if (!rc)
+        rc = load_errors(o, err);
+    if (rc) {
+        sb_arena_free(arena);
+        return rc;
+    }
+    o->upstream_request_id = upstream_tokens & SB_TOKEN_REQUEST_ID;
+    o->allow_debug_header = sb_settings_bool(settings, "allow_debug_header");
+    o->temp_dir = sb_settings_path(settings, arena, "").p;
+    load_limits(o);
+    load_workers(o);
+    load_access_log(o);
+    *out = o;
+    return SB_OK;
+}
+
+void sb_proxy_options_free(struct sb_proxy_options *o)
+{
+    if (o)
+        sb_arena_free(o->arena);
+}

@@ -1,0 +1,25 @@
+/* tls.h - TLS towards clients: certificates by SNI, versions and ciphers, session tickets.
+ *
+ * One SSL_CTX for all workers, immutable after start. The certificate is chosen in the handshake:
+ * the snapshot's by SNI, else the default pair of ssl_cert / ssl_cert_key, else the self-signed one
+ * generated into <prefix>/ssl (configuration.md, TLS).
+ */
+#ifndef SB_DATAPLANE_LISTEN_TLS_H
+#define SB_DATAPLANE_LISTEN_TLS_H
+
+#include <openssl/ssl.h>
+
+#include "shared/err.h"
+
+struct sb_client;
+struct sb_settings;
+struct sb_tls;
+
+SB_MUST enum sb_rc sb_tls_new(const struct sb_settings *settings, struct sb_tls **out,
+                              struct sb_err *err);
+void sb_tls_free(struct sb_tls *tls);
+
+/* A session for an accepted connection; the caller owns it. NULL: out of memory. */
+SSL *sb_tls_accept(struct sb_tls *tls, struct sb_client *c);
+
+#endif

@@ -1,0 +1,530 @@
+/* workers.c - threads, listeners, messages and the swap of snapshots.
+ *
+ * A thread's life: open listeners (in sb_workers_start, so that errors have someone to tell), loop,
+ * drain, free. Loop rounds are ours (EVLOOP_ONCE) because each round reads the clock once.
+ *
+ * A snapshot travels so:
+ *
+ *   publish()   publication{snap, holders = n}  --message-->  each worker: hold{users = 1}
+ *   exchange    hold.users++ ... hold.users--      the worker's own counts, no atomics
+ *   users == 0  holders-- ; the worker that makes it 0 calls retired() and frees the publication
+ */
+#include "dataplane/listen/workers.h"
+
+#include <errno.h>
+#include <event2/thread.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "dataplane/http/access_log.h"
+#include "dataplane/http/client.h"
+#include "dataplane/http/exchange.h"
+#include "dataplane/listen/tls.h"
+#include "dataplane/listen/worker.h"
+#include "dataplane/upstream/resolver.h"
+#include "dataplane/upstream/upstream.h"
+#include "shared/clock.h"
+#include "shared/digest.h"
+#include "shared/log.h"
+
+enum { ACCEPT_BATCH = 64 };
+
+struct sb_workers {
+    struct sb_proxy_options *o;
+    struct sb_tls *tls;
+    struct sb_access_writer *access; /* NULL: off */
+    unsigned n, started;
+    struct sb_worker *w;
+};
+
+/* -- small things a worker has -- */
+
+void sb_worker_read_clock(struct sb_worker *w)
+{
+    w->now_us = sb_clock_us();
+    w->now_ms = w->now_us / 1000;
+    w->now_valid = true;
+}
+
+static void make_dates(struct sb_worker *w)
+{
+    time_t now = time(NULL);
+    struct tm tm;
+
+    if (now == w->date_s)
+        return;
+    w->date_s = now;
+    gmtime_r(&now, &tm);
+    strftime(w->date, sizeof w->date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    localtime_r(&now, &tm);
+    strftime(w->local_date, sizeof w->local_date, "%d/%b/%Y:%H:%M:%S %z", &tm);
+}
+
+struct sb_str sb_worker_date(struct sb_worker *w)
+{
+    make_dates(w);
+    return sb_str_c(w->date);
+}
+
+struct sb_str sb_worker_local_date(struct sb_worker *w)
+{
+    make_dates(w);
+    return sb_str_c(w->local_date);
+}
+
+static uint64_t rotl(uint64_t x, int k)
+{
+    return x << k | x >> (64 - k);
+}
+
+uint64_t sb_worker_random(struct sb_worker *w) /* xoshiro256** */
+{
+    uint64_t *s = w->random, result = rotl(s[1] * 5, 7) * 9, t = s[1] << 17;
+
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = rotl(s[3], 45);
+    return result;
+}
+
+void *sb_pool_take(struct sb_free_list *list, size_t len)
+{
+    void *block = list->first;
+
+    if (!block)
+        return sb_xcalloc(1, len);
+    memcpy(&list->first, block, sizeof list->first);
+    list->count--;
+    return block;
+}
+
+void sb_pool_give(struct sb_free_list *list, void *block, unsigned keep_max)
+{
+    if (list->count >= keep_max) {
+        free(block);
+        return;
+    }
+    memcpy(block, &list->first, sizeof list->first);
+    list->first = block;
+    list->count++;
+}
+
+void sb_pool_release(struct sb_free_list *list)
+{
+    while (list->first)
+        free(sb_pool_take(list, 0));
+}
+
+/* -- snapshots -- */
+
+struct sb_hold *sb_worker_hold(struct sb_worker *w)
+{
+    w->hold->users++;
+    return w->hold;
+}
+
+void sb_worker_unhold(struct sb_worker *w, struct sb_hold *hold)
+{
+    struct sb_publication *p = hold->publication;
+
+    (void)w;
+    sb_assert(hold->users > 0);
+    if (--hold->users)
+        return;
+    free(hold);
+    if (!p || atomic_fetch_sub_explicit(&p->holders, 1, memory_order_acq_rel) != 1)
+        return;
+    if (p->retired)
+        p->retired(p->arg, p->snap);
+    free(p);
+}
+
+static struct sb_hold *new_hold(struct sb_publication *p)
+{
+    static const struct sb_snapshot empty;
+    struct sb_hold *hold = sb_xcalloc(1, sizeof *hold);
+
+    *hold = (struct sb_hold){.publication = p, .snap = p ? p->snap : &empty, .users = 1};
+    return hold;
+}
+
+static void swap_snapshot(struct sb_worker *w, struct sb_publication *p)
+{
+    struct sb_hold *old = w->hold;
+
+    w->hold = new_hold(p);
+    if (old)
+        sb_worker_unhold(w, old);
+}
+
+/* -- messages -- */
+
+static void send_message(struct sb_worker *w, enum sb_message_kind kind,
+                         struct sb_publication *publication)
+{
+    struct sb_message *m = sb_xcalloc(1, sizeof *m);
+    const uint64_t one = 1;
+    bool was_empty;
+
+    m->kind = kind;
+    m->publication = publication;
+    pthread_mutex_lock(&w->shared.lock);
+    was_empty = !w->shared.first;
+    *w->shared.last = m;
+    w->shared.last = &m->next;
+    pthread_mutex_unlock(&w->shared.lock);
+    while (was_empty && write(w->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
+
+static struct sb_message *take_messages(struct sb_worker *w)
+{
+    struct sb_message *first;
+
+    pthread_mutex_lock(&w->shared.lock);
+    first = w->shared.first;
+    w->shared.first = NULL;
+    w->shared.last = &w->shared.first;
+    pthread_mutex_unlock(&w->shared.lock);
+    return first;
+}
+
+static void close_listeners(struct sb_worker *w)
+{
+    for (size_t i = 0; i < w->nlisteners; i++) {
+        if (w->listeners[i].fd < 0)
+            continue;
+        event_del(&w->listeners[i].event);
+        close(w->listeners[i].fd);
+        w->listeners[i].fd = -1;
+    }
+}
+
+void sb_worker_client_gone(struct sb_worker *w)
+{
+    if (w->draining && w->nclients == 0)
+        w->stopping = true;
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    struct sb_worker *w = arg;
+    uint64_t count;
+    ssize_t n = read(fd, &count, sizeof count);
+
+    (void)n;
+    (void)what;
+    for (struct sb_message *m = take_messages(w), *next; m; m = next) {
+        next = m->next;
+        switch (m->kind) {
+        case SB_MSG_SNAPSHOT:
+            swap_snapshot(w, m->publication);
+            break;
+        case SB_MSG_DRAIN:
+            w->draining = true;
+            close_listeners(w);
+            sb_clients_drain(w, false);
+            sb_worker_client_gone(w);
+            break;
+        case SB_MSG_STOP:
+            w->stopping = true;
+            break;
+        }
+        free(m);
+    }
+}
+
+void sb_workers_publish(struct sb_workers *ws, const struct sb_snapshot *snap,
+                        void (*retired)(void *arg, const struct sb_snapshot *snap), void *arg)
+{
+    struct sb_publication *p = sb_xcalloc(1, sizeof *p);
+
+    p->snap = snap;
+    p->retired = retired;
+    p->arg = arg;
+    atomic_init(&p->holders, ws->n);
+    for (unsigned i = 0; i < ws->n; i++)
+        send_message(&ws->w[i], SB_MSG_SNAPSHOT, p);
+}
+
+/* -- listeners -- */
+
+static bool set_option(int fd, int level, int name, int value)
+{
+    return setsockopt(fd, level, name, &value, sizeof value) == 0;
+}
+
+static void set_keepalive(int fd, const struct sb_listen *l)
+{
+    if (!l->so_keepalive_set)
+        return;
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, l->so_keepalive);
+    if (l->keepalive_idle_s)
+        set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, l->keepalive_idle_s);
+    if (l->keepalive_interval_s)
+        set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, l->keepalive_interval_s);
+    if (l->keepalive_count)
+        set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, l->keepalive_count);
+}
+
+/* Accepted sockets inherit TCP_NODELAY and keep-alive from the listener: no calls a connection. */
+static int open_listener(const struct sb_listen *l)
+{
+    int fd = socket(l->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return -1;
+    set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    set_keepalive(fd, l);
+    if (l->addr.ss_family == AF_INET6)
+        set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, l->ipv6only);
+    if (l->deferred)
+        set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, 1);
+    if (bind(fd, (const struct sockaddr *)&l->addr, l->addr_len) == 0 && listen(fd, l->backlog) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+    struct sb_listener *l = arg;
+    struct sockaddr_storage peer;
+
+    (void)what;
+    for (int i = 0; i < ACCEPT_BATCH; i++) {
+        socklen_t len = sizeof peer;
+        int s = accept4(fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (s < 0) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                sb_error("accept on %.*s: %s", SB_ARG(l->listen->text), strerror(errno));
+            if (errno == ECONNABORTED || errno == EINTR)
+                continue;
+            return;
+        }
+        sb_client_open(l->w, l, s, (const struct sockaddr *)&peer);
+    }
+}
+
+static enum sb_rc open_listeners(struct sb_worker *w, struct sb_err *err)
+{
+    w->listeners = SB_NEW_N(w->o->arena, struct sb_listener, w->o->nlistens ? w->o->nlistens : 1);
+    for (size_t i = 0; i < w->o->nlistens; i++) {
+        struct sb_listener *l = &w->listeners[w->nlisteners++];
+
+        *l = (struct sb_listener){.listen = &w->o->listens[i], .w = w};
+        l->fd = open_listener(l->listen);
+        if (l->fd < 0)
+            return sb_err_set(err, SB_IO, "proxy_listen: cannot listen on %.*s: %s",
+                              SB_ARG(l->listen->text), strerror(errno));
+        event_assign(&l->event, w->base, l->fd, EV_READ | EV_PERSIST, on_accept, l);
+        event_add(&l->event, NULL);
+    }
+    return SB_OK;
+}
+
+/* -- threads -- */
+
+static enum sb_rc init_worker(struct sb_workers *ws, struct sb_worker *w, struct sb_err *err)
+{
+    struct event_config *config = event_config_new();
+
+    w->all = ws;
+    w->index = (unsigned)(w - ws->w);
+    w->o = ws->o;
+    w->tls = ws->tls;
+    w->shared.last = &w->shared.first;
+    pthread_mutex_init(&w->shared.lock, NULL);
+    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK); /* others only write to wake_fd */
+    w->base = event_base_new_with_config(config);
+    event_config_free(config);
+    w->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (!w->base || w->wake_fd < 0)
+        return sb_err_set(err, SB_IO, "cannot make an event loop: %s", strerror(errno));
+    event_assign(&w->wake, w->base, w->wake_fd, EV_READ | EV_PERSIST, on_wake, w);
+    event_add(&w->wake, NULL);
+    w->big = sb_xmalloc(SB_BIG_LEN);
+    w->scratch = sb_xmalloc(SB_SCRATCH_LEN);
+    sb_random(w->random, sizeof w->random);
+    sb_worker_read_clock(w);
+    sb_wheel_init(&w->wheel, w->base, w->now_ms);
+    swap_snapshot(w, NULL);
+    w->resolver = sb_resolver_new(w);
+    w->upstreams = sb_upstreams_new(w);
+    w->access_log = ws->access ? sb_access_log_new(w, ws->access) : NULL;
+    return open_listeners(w, err);
+}
+
+static void release_worker(struct sb_worker *w)
+{
+    if (!w->base)
+        return;
+    close_listeners(w);
+    sb_clients_drain(w, true);
+    sb_upstreams_free(w->upstreams);
+    sb_resolver_free(w->resolver);
+    sb_access_log_free(w->access_log);
+    for (struct sb_message *m = take_messages(w), *next; m; m = next) {
+        next = m->next;
+        if (m->kind == SB_MSG_SNAPSHOT)
+            swap_snapshot(w, m->publication);
+        free(m);
+    }
+    if (w->hold)
+        sb_worker_unhold(w, w->hold);
+    sb_exchanges_release(w);
+    sb_pool_release(&w->clients);
+    sb_pool_release(&w->upconns);
+    sb_wheel_release(&w->wheel);
+    event_del(&w->wake);
+    close(w->wake_fd);
+    event_base_free(w->base);
+    free(w->big);
+    free(w->scratch);
+    pthread_mutex_destroy(&w->shared.lock);
+}
+
+static void *run_worker(void *arg)
+{
+    struct sb_worker *w = arg;
+    sigset_t all;
+
+    sigfillset(&all); /* signals are the main thread's */
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    while (!w->stopping) {
+        w->now_valid = false;
+        if (event_base_loop(w->base, EVLOOP_ONCE) < 0) {
+            sb_error("worker %u: event loop: %s", w->index, strerror(errno));
+            break;
+        }
+    }
+    return NULL;
+}
+
+/* The threads have ended: what they owned is freed by who joined them. */
+static void free_workers(struct sb_workers *ws)
+{
+    for (unsigned i = 0; i < ws->n; i++)
+        release_worker(&ws->w[i]);
+    sb_access_writer_free(ws->access);
+    sb_tls_free(ws->tls);
+    sb_proxy_options_free(ws->o);
+    free(ws->w);
+    free(ws);
+}
+
+static enum sb_rc start_threads(struct sb_workers *ws, struct sb_err *err)
+{
+    for (; ws->started < ws->n; ws->started++) {
+        int e = pthread_create(&ws->w[ws->started].thread, NULL, run_worker, &ws->w[ws->started]);
+
+        if (e)
+            return sb_err_set(err, SB_IO, "cannot start a worker: %s", strerror(e));
+    }
+    return SB_OK;
+}
+
+static bool any_ssl(const struct sb_proxy_options *o)
+{
+    for (size_t i = 0; i < o->nlistens; i++)
+        if (o->listens[i].ssl)
+            return true;
+    return false;
+}
+
+
+enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_workers **out,
+                            struct sb_err *err)
+{
+    struct sb_workers *ws = sb_xcalloc(1, sizeof *ws);
+    enum sb_rc rc;
+
+    signal(SIGPIPE, SIG_IGN);
+    evthread_use_pthreads();
+    sb_io_init();
+    rc = sb_proxy_options_load(settings, &ws->o, err);
+    if (!rc && any_ssl(ws->o))
+        rc = sb_tls_new(settings, &ws->tls, err);
+    if (!rc && ws->o->access_log)
+        rc = sb_access_writer_new(ws->o->access_log, &ws->access, err);
+    if (!rc) {
+        ws->n = ws->o->workers;
+        ws->w = sb_xcalloc(ws->n, sizeof *ws->w);
+    }
+    for (unsigned i = 0; !rc && i < ws->n; i++)
+        rc = init_worker(ws, &ws->w[i], err);
+    if (!rc)
+        rc = start_threads(ws, err);
+    if (rc) {
+        for (unsigned i = 0; i < ws->started; i++) {
+            send_message(&ws->w[i], SB_MSG_STOP, NULL);
+            pthread_join(ws->w[i].thread, NULL);
+        }
+        free_workers(ws);
+        return rc;
+    }
+    ws->o->settings = NULL;
+    *out = ws;
+    return SB_OK;
+}
+
+/* Waits for a thread's end until the deadline. */
+static bool ended_by(pthread_t thread, int64_t deadline_ms)
+{
+    struct timespec at;
+    int64_t wall = sb_wall_ms() + deadline_ms - sb_clock_ms();
+
+    at.tv_sec = wall / 1000;
+    at.tv_nsec = wall % 1000 * 1000000;
+    return pthread_timedjoin_np(thread, NULL, &at) == 0;
+}
+
+void sb_workers_stop(struct sb_workers *ws, int64_t drain_ms)
+{
+    int64_t deadline_ms = sb_clock_ms() + drain_ms;
+
+    for (unsigned i = 0; i < ws->n; i++)
+        send_message(&ws->w[i], drain_ms > 0 ? SB_MSG_DRAIN : SB_MSG_STOP, NULL);
+    for (unsigned i = 0; i < ws->n; i++) {
+        if (drain_ms > 0 && ended_by(ws->w[i].thread, deadline_ms))
+            continue;
+        send_message(&ws->w[i], SB_MSG_STOP, NULL);
+        pthread_join(ws->w[i].thread, NULL);
+    }
+    free_workers(ws);
+}
+
+unsigned sb_workers_count(const struct sb_workers *ws)
+{
+    return ws->n;
+}
+
+void sb_workers_stats(const struct sb_workers *ws, struct sb_proxy_stats *out)
+{
+    enum { FIELDS = sizeof *out / sizeof(uint64_t) };
+    uint64_t sum[FIELDS] = {0};
+
+    for (unsigned i = 0; i < ws->n; i++) {
+        const uint64_t *counters = (const uint64_t *)&ws->w[i].stats;
+
+        for (size_t k = 0; k < FIELDS; k++)
+            sum[k] += __atomic_load_n(&counters[k], __ATOMIC_RELAXED);
+    }
+    memcpy(out, sum, sizeof *out);
+}
+
+void sb_workers_reopen_logs(struct sb_workers *ws)
+{
+    if (ws->access)
+        sb_access_writer_reopen(ws->access);
+}
