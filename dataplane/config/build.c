@@ -1,13 +1,14 @@
 /* build.c - see build.h.
  *
- * A node's product is what was compiled from its row: one object in an arena of its own. Products are
- * only made anew, never changed, and the old one is dropped at the end of the build, when everything
- * that pointed to it was made anew too.
+ * A node's product is what was compiled from its row: one object in an arena of its own. Products
+ * are only made anew, never changed, and the old one is dropped at the end of the build, when
+ * everything that pointed to it was made anew too.
  *
  * Upstreams and SNIs are found by name, and two rows may want one name (workspaces, upper and lower
- * case). The lowest id has it, whatever came first, so that all nodes agree; the others are left out
- * and come alive when it goes. A name that services or upstreams use has a slot: a service compiles
- * to the slot of its host before there is an upstream of that name, or when there never is.
+ * case). The lowest id has it, whatever came first, so that all nodes agree; the others are left
+ * out and come alive when it goes. A name that services or upstreams use has a slot: a service
+ * compiles to the slot of its host before there is an upstream of that name, or when there never
+ * is.
  */
 #include "dataplane/config/build.h"
 
@@ -37,7 +38,7 @@ struct product {
     uint64_t born;
     struct name *name; /* of an upstream or SNI: claimed; of a service: its host */
     bool routed;
-    char *trouble; /* NULL: none */
+    char *trouble;               /* NULL: none */
     struct product *prev, *next; /* in trouble */
 };
 
@@ -113,8 +114,7 @@ static void set_trouble(struct sb_builder *b, struct product *p, const char *tex
     if (p->trouble && strcmp(p->trouble, text) == 0)
         return;
     free_trouble(b, p);
-    p->trouble = sb_xmalloc(strlen(text) + 1);
-    strcpy(p->trouble, text);
+    p->trouble = memcpy(sb_xmalloc(strlen(text) + 1), text, strlen(text) + 1);
     p->next = b->troubled;
     if (p->next)
         p->next->prev = p;
@@ -278,8 +278,10 @@ static void settle(struct sb_builder *b, struct sb_map *names, struct name *name
         if (p == winner)
             clear_trouble(b, p);
         else
-            set_trouble(b, p, sb_arena_printf(b->scratch, "its name is that of %.*s",
-                                              SB_ARG(winner->node->id)).p);
+            set_trouble(
+                b, p,
+                sb_arena_printf(b->scratch, "its name is that of %.*s", SB_ARG(winner->node->id))
+                    .p);
     }
     forget_name(b, names, name);
 }
@@ -360,8 +362,10 @@ static void tell_target(struct sb_builder *b, struct product *p, const struct sb
     if (upstream && upstream->text.p)
         clear_trouble(b, p);
     else
-        set_trouble(b, p, sb_arena_printf(b->scratch, "its upstream %.*s is missing",
-                                          SB_ARG(upstream ? upstream->id : SB_STR(""))).p);
+        set_trouble(b, p,
+                    sb_arena_printf(b->scratch, "its upstream %.*s is missing",
+                                    SB_ARG(upstream ? upstream->id : SB_STR("")))
+                        .p);
 }
 
 static void build_target(struct sb_builder *b, struct sb_node *node)
@@ -535,8 +539,8 @@ static void build_route(struct sb_builder *b, struct sb_node *node)
 }
 
 static const struct sb_kind_rules rules[] = {
-    {.name = "certificates", .rank = 0, .build = build_certificate},
-    {.name = "ca_certificates", .rank = 0, .build = build_ca_certificate},
+    {.name = "certificates",         .rank = 0, .build = build_certificate},
+    {.name = "ca_certificates",    .rank = 0, .build = build_ca_certificate},
     {.name = "targets",
      .rank = 0,
      .part = true,
@@ -563,7 +567,7 @@ static const struct sb_kind_rules rules[] = {
      .refs = {"service"},
      .ref_kinds = {"services"},
      .build = build_route},
-    {0},
+    {0                             },
 };
 
 /* -- the whole -- */
@@ -692,7 +696,7 @@ static void free_names(struct sb_map *names)
 {
     struct sb_map_slot *slot;
 
-    sb_map_each(slot, names) {
+    sb_map_each (slot, names) {
         struct name *name = slot->value;
 
         sb_vec_release(&name->claimants);
@@ -769,8 +773,7 @@ struct sb_value *sb_builder_left_out(const struct sb_builder *b, struct sb_arena
 
         sb_object_set(a, one, SB_STR("entity"), sb_value_text(a, p->node->kind->name));
         sb_object_set(a, one, SB_STR("id"), sb_value_str(a, sb_arena_str(a, p->node->id)));
-        sb_object_set(a, one, SB_STR("name"),
-                      name.len ? sb_value_str(a, name) : sb_value_null(a));
+        sb_object_set(a, one, SB_STR("name"), name.len ? sb_value_str(a, name) : sb_value_null(a));
         sb_object_set(a, one, SB_STR("reason"), sb_value_text(a, p->trouble));
         sb_array_push(a, list, one);
     }

@@ -32,8 +32,8 @@ struct sb_model *sb_builder_model(struct sb_builder *b);
 const struct sb_snapshot *sb_builder_build(struct sb_builder *b, uint64_t version);
 void sb_builder_retire(struct sb_builder *b, const struct sb_snapshot *snap);
 
-/* Entities that are stored but not served: how many; as a list (config.h: sb_config_left_out); and a
- * number that differs after every change of the list. */
+/* Entities that are stored but not served: how many; as a list (config.h: sb_config_left_out); and
+ * a number that differs after every change of the list. */
 size_t sb_builder_left_out_count(const struct sb_builder *b);
 struct sb_value *sb_builder_left_out(const struct sb_builder *b, struct sb_arena *a);
 uint64_t sb_builder_left_out_edition(const struct sb_builder *b);

@@ -109,7 +109,7 @@ static int no_passphrase(char *buf, int size, int writing, void *arg)
 
 /* The first certificate is the server's, the rest its chain. */
 static enum sb_rc read_chain(struct sb_arena *a, const struct sb_value *row, const char *field,
-                             X509 **cert, STACK_OF(X509) **chain, struct sb_err *err)
+                             X509 **cert, STACK_OF(X509) * *chain, struct sb_err *err)
 {
     BIO *bio = bio_of(a, sb_value_str_at(row, field));
     X509 *next;
@@ -127,7 +127,7 @@ static enum sb_rc read_chain(struct sb_arena *a, const struct sb_value *row, con
 }
 
 static enum sb_rc read_pair(struct sb_arena *a, const struct sb_value *row, const char *cert_field,
-                            const char *key_field, X509 **cert, STACK_OF(X509) **chain,
+                            const char *key_field, X509 **cert, STACK_OF(X509) * *chain,
                             EVP_PKEY **key, struct sb_err *err)
 {
     enum sb_rc rc = read_chain(a, row, cert_field, cert, chain, err);
@@ -155,7 +155,8 @@ enum sb_rc sb_compile_certificate(struct sb_arena *a, const struct sb_value *row
     c->id = copy_at(a, row, "id");
     rc = read_pair(a, row, "cert", "key", &c->cert, &c->chain, &c->key, err);
     if (!rc && sb_value_str_at(row, "cert_alt").len)
-        rc = read_pair(a, row, "cert_alt", "key_alt", &c->cert_alt, &c->chain_alt, &c->key_alt, err);
+        rc =
+            read_pair(a, row, "cert_alt", "key_alt", &c->cert_alt, &c->chain_alt, &c->key_alt, err);
     if (!rc)
         *out = c;
     return rc;
@@ -164,7 +165,7 @@ enum sb_rc sb_compile_certificate(struct sb_arena *a, const struct sb_value *row
 enum sb_rc sb_compile_ca_certificate(struct sb_arena *a, const struct sb_value *row, X509 **out,
                                      struct sb_err *err)
 {
-    STACK_OF(X509) *chain;
+    STACK_OF(X509) * chain;
 
     return read_chain(a, row, "cert", out, &chain, err);
 }
@@ -192,7 +193,7 @@ static const struct sb_str *copy_list(struct sb_arena *a, const struct sb_value 
     if (!sb_is(list, SB_V_ARRAY) || !list->count)
         return NULL;
     copy = SB_NEW_N(a, struct sb_str, list->count);
-    sb_array_each(item, list) {
+    sb_array_each (item, list) {
         if (sb_is(item, SB_V_STR))
             copy[(*n)++] = sb_arena_str(a, item->s);
     }
@@ -261,7 +262,7 @@ static enum sb_rc route_protocols(const struct sb_value *row, unsigned *out, str
     const struct sb_value *list = sb_get(row, "protocols"), *item;
 
     *out = sb_is(list, SB_V_ARRAY) && list->count ? 0 : SB_PROTO_HTTP | SB_PROTO_HTTPS;
-    sb_array_each(item, list) {
+    sb_array_each (item, list) {
         int bit = 0;
         enum sb_rc rc = word_of(protocols, sb_is(item, SB_V_STR) ? item->s : SB_STR(""),
                                 "protocols", &bit, err);

@@ -1,9 +1,9 @@
 /* compile.h - one stored row into the object that workers use.
  *
- * Rows come from the database as anyone may have written them, so a compiler checks what it needs and
- * says what is wrong (SB_INVALID); columns that are null get the default of their field. What a row
- * refers to is found by the caller. Results live in the arena, which also gives back what is not
- * memory; strings are copied into it.
+ * Rows come from the database as anyone may have written them, so a compiler checks what it needs
+ * and says what is wrong (SB_INVALID); columns that are null get the default of their field. What a
+ * row refers to is found by the caller. Results live in the arena, which also gives back what is
+ * not memory; strings are copied into it.
  */
 #ifndef SB_DATAPLANE_CONFIG_COMPILE_H
 #define SB_DATAPLANE_CONFIG_COMPILE_H

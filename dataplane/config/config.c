@@ -176,8 +176,7 @@ static enum sb_rc follow(struct sb_config *c, bool look, struct sb_err *err)
 
     if (rc) {
         pthread_mutex_lock(&c->shared.lock);
-        snprintf(c->shared.state.trouble, sizeof c->shared.state.trouble, "%.255s",
-                 err->text);
+        snprintf(c->shared.state.trouble, sizeof c->shared.state.trouble, "%.255s", err->text);
         pthread_mutex_unlock(&c->shared.lock);
     }
     if (changed)
@@ -197,8 +196,8 @@ static void load_rows(struct sb_config *c, const struct sb_value *rows, const ch
     const struct sb_value *row;
 
     sb_model_replace_begin(model);
-    sb_object_each(kind, rows) {
-        sb_array_each(row, kind->value)
+    sb_object_each (kind, rows) {
+        sb_array_each (row, kind->value)
             sb_model_put(model, kind->key, row, true);
     }
     sb_model_replace_end(model, NULL);
@@ -291,7 +290,9 @@ static void take_flags(struct sb_config *c, bool *look, bool *stop)
 /* Sleeps until there is something to do. */
 static void wait_for_work(struct sb_config *c, int saver_ms)
 {
-    struct pollfd fds[3] = {{.fd = c->wake_fd, .events = POLLIN}};
+    struct pollfd fds[3] = {
+        {.fd = c->wake_fd, .events = POLLIN}
+    };
     int sockets[2], n = 0, timeout_ms = -1;
     uint64_t count;
 
@@ -423,8 +424,7 @@ static struct sb_config *config_new(const struct sb_settings *settings, struct s
     c->settings = settings;
     c->workers = workers;
     c->builder = sb_builder_new(flavor_of(settings));
-    c->path = strndup(path.p, path.len);
-    sb_assert(c->path);
+    c->path = memcpy(sb_xmalloc(path.len + 1), path.p, path.len + 1);
     sb_arena_free(a);
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     sb_assert(c->wake_fd >= 0);

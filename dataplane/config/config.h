@@ -4,15 +4,17 @@
  * Rows come from one of two sources, by the setting `database`:
  *
  *     postgres   a full load, then deltas by version: LISTEN, or polling where that cannot work
- *     off        a declarative file or string at the start, then whatever sb_config_load_rows brings
+ *     off        a declarative file or string at the start, then whatever sb_config_load_rows
+ * brings
  *
  *     rows -> model -> builder -> snapshot n+1 -> sb_workers_publish -> ... -> retired -> freed
  *                  \-> <prefix>/config.saved, at most once a second, off the publish path
  *
  * Promises: (I1) What a snapshot shows is the state of one version, never a mixture. (I2) A broken
  * entity is left out, said in the log once and in sb_config_left_out; its neighbours don't notice,
- * and it comes alive when it, or what it lacked, is repaired. (I3) The cost of a change does not grow
- * with the number of entities that it does not touch. (I4) The source being away changes nothing.
+ * and it comes alive when it, or what it lacked, is repaired. (I3) The cost of a change does not
+ * grow with the number of entities that it does not touch. (I4) The source being away changes
+ * nothing.
  */
 #ifndef SB_DATAPLANE_CONFIG_CONFIG_H
 #define SB_DATAPLANE_CONFIG_CONFIG_H
@@ -39,8 +41,8 @@ enum { SB_CONFIG_HASH_LEN = 32 };
 SB_MUST enum sb_rc sb_config_start(const struct sb_settings *settings, struct sb_workers *workers,
                                    struct sb_config **out, struct sb_err *err);
 
-/* Ends the thread: nothing is published any more; what was served is on disk. Workers may go on with
- * the snapshots they hold. */
+/* Ends the thread: nothing is published any more; what was served is on disk. Workers may go on
+ * with the snapshots they hold. */
 void sb_config_stop(struct sb_config *config);
 /* After sb_config_stop and after the workers have stopped: no one may hold a snapshot any more. */
 void sb_config_free(struct sb_config *config);
@@ -48,35 +50,35 @@ void sb_config_free(struct sb_config *config);
 /* -- from any thread -- */
 
 /* Without a database: replaces the whole configuration by rows, {entity: [complete rows]} as
- * sb_declarative_load gives them (copied), and returns once it is published. Rows that did not change
- * keep their compiled objects. hash: 32 hex characters. SB_DENIED with a database, SB_UNAVAILABLE
- * when the thread was stopped. */
+ * sb_declarative_load gives them (copied), and returns once it is published. Rows that did not
+ * change keep their compiled objects. hash: 32 hex characters. SB_DENIED with a database,
+ * SB_UNAVAILABLE when the thread was stopped. */
 SB_MUST enum sb_rc sb_config_load_rows(struct sb_config *config, const struct sb_value *rows,
                                        const char *hash, struct sb_err *err);
 
-/* The rows that the served snapshot was made of, copied into the arena: {entity: [rows]}, entities in
- * load order. With a database consumers and credentials are not among them. Waits for the thread;
- * not cheap. NULL when the thread was stopped. */
+/* The rows that the served snapshot was made of, copied into the arena: {entity: [rows]}, entities
+ * in load order. With a database consumers and credentials are not among them. Waits for the
+ * thread; not cheap. NULL when the thread was stopped. */
 struct sb_value *sb_config_rows(struct sb_config *config, struct sb_arena *a);
 
 enum sb_config_source {
     SB_CONFIG_FROM_NOTHING, /* DB-less without any configuration yet */
     SB_CONFIG_FROM_ROWS,    /* a declarative document */
     SB_CONFIG_FROM_DATABASE,
-    SB_CONFIG_FROM_SAVED,   /* the copy on disk; the database has not answered since the start */
+    SB_CONFIG_FROM_SAVED, /* the copy on disk; the database has not answered since the start */
 };
 
 struct sb_config_state {
-    uint64_t served;  /* version of the published snapshot */
-    uint64_t newest;  /* the newest version known of; served < newest while catching up */
+    uint64_t served; /* version of the published snapshot */
+    uint64_t newest; /* the newest version known of; served < newest while catching up */
     enum sb_config_source source;
-    bool connected;   /* the database answers */
-    bool listening;   /* and tells of changes by itself; else it is polled */
-    size_t left_out;  /* entities that are stored but not served */
-    uint64_t loads, deltas; /* whole loads and deltas applied since the start */
-    int64_t changed_ms;     /* wall clock of the last publication */
+    bool connected;                    /* the database answers */
+    bool listening;                    /* and tells of changes by itself; else it is polled */
+    size_t left_out;                   /* entities that are stored but not served */
+    uint64_t loads, deltas;            /* whole loads and deltas applied since the start */
+    int64_t changed_ms;                /* wall clock of the last publication */
     char hash[SB_CONFIG_HASH_LEN + 1]; /* of the declarative document; zeros without one */
-    char trouble[256];      /* why the database is not connected; "" while it is */
+    char trouble[256];                 /* why the database is not connected; "" while it is */
 };
 
 /* Cheap. */

@@ -1,9 +1,9 @@
 /* follow.c - see follow.h, and the change log's own words in migrations/silverback.
  *
- * A position in the log is a version and its mark, which is random: after a restore or a failover to
- * a standby that had fallen behind, a version of the same number may be another one, and its mark
- * tells. So a delta asks for everything from its own version on, that one included: when the log
- * does not answer with our mark first, it was pruned or cut off, and only a load helps.
+ * A position in the log is a version and its mark, which is random: after a restore or a failover
+ * to a standby that had fallen behind, a version of the same number may be another one, and its
+ * mark tells. So a delta asks for everything from its own version on, that one included: when the
+ * log does not answer with our mark first, it was pruned or cut off, and only a load helps.
  *
  *     we are at 41/m41    log: 41/m41 42 43     -> delta of 42 and 43
  *                         log: 42 43            -> pruned: load
@@ -25,14 +25,14 @@ enum {
     RETRY_MAX_MS = 5000,
     LAG_FIRST_MS = 10, /* the replica is behind a notification: looked at again, doubled up to: */
     LAG_MAX_MS = 500,
-    BEAT_MS = 10000, /* seen_at in silverback_nodes */
+    BEAT_MS = 10000,    /* seen_at in silverback_nodes */
     CHANGES_MAX = 5000, /* entries of the log; with more a load is cheaper */
 };
 
 /* Kinds that have a version, in load order: those whose tables the change log watches. */
 static const char *const kinds[] = {
-    "workspaces", "certificates", "services", "routes",   "snis", "upstreams",     "targets",
-    "plugins",    "ca_certificates", "vaults", "key_sets", "keys", "filter_chains",
+    "workspaces", "certificates",    "services", "routes",   "snis", "upstreams",     "targets",
+    "plugins",    "ca_certificates", "vaults",   "key_sets", "keys", "filter_chains",
 };
 
 enum { KINDS = sizeof kinds / sizeof kinds[0] };
@@ -212,7 +212,7 @@ static enum sb_rc load_kind(struct sb_follower *f, const char *name, struct sb_e
 
     if (rc == SB_OK) {
         sb_model_replace_begin(f->model);
-        sb_array_each(row, rows)
+        sb_array_each (row, rows)
             sb_model_put(f->model, sb_str_c(name), row, false);
         sb_model_replace_end(f->model, name);
     } else {
@@ -224,7 +224,7 @@ static enum sb_rc load_kind(struct sb_follower *f, const char *name, struct sb_e
 
 /* What the log has to say: the position it leads to, and what changed on the way. */
 struct delta {
-    bool whole;   /* the log does not lead here from where we are */
+    bool whole; /* the log does not lead here from where we are */
     uint64_t version;
     int64_t mark;
     struct {
@@ -309,14 +309,14 @@ static enum sb_rc load_ids(struct sb_follower *f, struct sb_arena *a, const char
     size_t n = 0;
     enum sb_rc rc;
 
-    sb_map_each(slot, changed)
+    sb_map_each (slot, changed)
         ids[n++] = slot->key;
     rc = sb_store_rows(f->store, a, sb_entity_find(sb_str_c(name)), ids, n, &rows, err);
     if (rc) {
         sb_err_at(err, "%s", name);
         return rc;
     }
-    sb_array_each(row, rows) {
+    sb_array_each (row, rows) {
         sb_map_set(&there, sb_value_str_at(row, "id"), row);
         sb_model_put(f->model, sb_str_c(name), row, false);
     }
@@ -347,8 +347,8 @@ static enum sb_rc apply_delta(struct sb_follower *f, struct sb_arena *a, const s
 static enum sb_rc read_position(struct sb_follower *f, struct delta *d, struct sb_err *err)
 {
     struct sb_pg_rows rows = {0};
-    enum sb_rc rc = sb_pg_query(f->reader, "SELECT version, mark FROM silverback_version", NULL, 0,
-                                &rows, err);
+    enum sb_rc rc =
+        sb_pg_query(f->reader, "SELECT version, mark FROM silverback_version", NULL, 0, &rows, err);
 
     if (rc)
         return rc;
@@ -356,15 +356,16 @@ static enum sb_rc read_position(struct sb_follower *f, struct delta *d, struct s
         d->version = (uint64_t)sb_pg_int(&rows, 0);
         d->mark = sb_pg_int(&rows, 1);
     } else {
-        rc = sb_err_set(err, SB_INVALID, "the database has no change log; run "
-                                         "'silverback-migrations up'");
+        rc = sb_err_set(err, SB_INVALID,
+                        "the database has no change log; run "
+                        "'silverback-migrations up'");
     }
     sb_pg_rows_release(&rows);
     return rc;
 }
 
-/* Reads whatever is needed to be at the newest version. When that fails half way the model is between
- * two versions, and must be loaded whole before it is shown or saved: it has version 0. */
+/* Reads whatever is needed to be at the newest version. When that fails half way the model is
+ * between two versions, and must be loaded whole before it is shown or saved: it has version 0. */
 static enum sb_rc read_changes(struct sb_follower *f, struct sb_arena *a, struct delta *d,
                                struct sb_err *err)
 {

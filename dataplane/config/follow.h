@@ -6,11 +6,11 @@
  *       +---- connection lost -+
  *
  * A load and a delta each read in one REPEATABLE READ transaction, so that the model is always the
- * state of one version. A follower polls every db_update_frequency seconds even when it listens: that
- * finds a connection that died without a word, and a notification that got lost on its way.
+ * state of one version. A follower polls every db_update_frequency seconds even when it listens:
+ * that finds a connection that died without a word, and a notification that got lost on its way.
  *
- * With pg_ro_host it reads from the replica, which cannot notify: it polls, or follows the primary's
- * notifications when that answers. Behind a transaction pooler it polls.
+ * With pg_ro_host it reads from the replica, which cannot notify: it polls, or follows the
+ * primary's notifications when that answers. Behind a transaction pooler it polls.
  *
  * The config thread's: calls block for at most pg_timeout a statement.
  */
@@ -41,16 +41,18 @@ struct sb_follower *sb_follower_new(const struct sb_settings *settings, const st
 void sb_follower_free(struct sb_follower *f);
 void sb_follower_saved(struct sb_follower *f, uint64_t version, int64_t mark);
 
-/* Brings the model up to date if there is reason to look: it is not connected and may try again, was
- * notified, woken (look), or it is time to poll. *changed: the model has a new version. On failure
- * it will be tried again; what is wrong is told once per outage, later failures of it give SB_OK. */
+/* Brings the model up to date if there is reason to look: it is not connected and may try again,
+ * was notified, woken (look), or it is time to poll. *changed: the model has a new version. On
+ * failure it will be tried again; what is wrong is told once per outage, later failures of it give
+ * SB_OK. */
 SB_MUST enum sb_rc sb_follower_step(struct sb_follower *f, bool look, bool *changed,
                                     struct sb_err *err);
 /* What it waits for: sockets that become readable (at most 2; returns how many), and how long until
  * the next step is due. */
 int sb_follower_wait(const struct sb_follower *f, int fds[2], int *timeout_ms);
 
-/* Tells silverback_nodes what this node serves. A failure is of no consequence: it is told again. */
+/* Tells silverback_nodes what this node serves. A failure is of no consequence: it is told again.
+ */
 void sb_follower_report(struct sb_follower *f, uint64_t served);
 /* The node is going: its row need not count any more. */
 void sb_follower_goodbye(struct sb_follower *f);

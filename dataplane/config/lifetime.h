@@ -8,8 +8,8 @@
  *     still held            x              x     <- 2 is held by a slow exchange: the object stays
  *
  * Workers give snapshots back in any order. A dropped object waits at the newest snapshot that
- * reaches it; when that one is given back, it moves to the next older one that reaches it too, or is
- * freed. So no object is counted, and a change costs what it touches.
+ * reaches it; when that one is given back, it moves to the next older one that reaches it too, or
+ * is freed. So no object is counted, and a change costs what it touches.
  *
  * One thread's; nothing is locked.
  */

@@ -1,8 +1,8 @@
 /* model.c - nodes in a map per kind, edges in an array per node and a list per node referred to.
  *
  * A row's text is {"created_at" and "updated_at" last, other members by key}; members that are null
- * are left out. So two spellings of one row are the same bytes, and whether anything but a timestamp
- * changed is a comparison of two prefixes.
+ * are left out. So two spellings of one row are the same bytes, and whether anything but a
+ * timestamp changed is a comparison of two prefixes.
  */
 #include "dataplane/config/model.h"
 
@@ -23,8 +23,8 @@ struct sb_model {
     struct sb_node *first, *last;
     size_t rows;
     uint32_t replacement;
-    struct sb_buf text;        /* scratch */
-    struct sb_arena *scratch;
+    struct sb_buf text; /* scratch */
+    struct sb_arena *scratch, *parsed;
 };
 
 struct sb_model *sb_model_new(const struct sb_kind_rules *rules,
@@ -36,6 +36,7 @@ struct sb_model *sb_model_new(const struct sb_kind_rules *rules,
     m->on_dirty = on_dirty;
     m->dirty_arg = arg;
     m->scratch = sb_arena_new(0);
+    m->parsed = sb_arena_new(0);
     sb_buf_init(&m->text, 0);
     return m;
 }
@@ -53,10 +54,10 @@ void sb_model_free(struct sb_model *m)
 
     if (!m)
         return;
-    sb_map_each(k, &m->kinds) {
+    sb_map_each (k, &m->kinds) {
         struct sb_kind *kind = k->value;
 
-        sb_map_each(n, &kind->nodes)
+        sb_map_each (n, &kind->nodes)
             free_node(n->value);
         sb_map_release(&kind->nodes);
         free((void *)kind->name);
@@ -65,6 +66,7 @@ void sb_model_free(struct sb_model *m)
     sb_map_release(&m->kinds);
     sb_buf_release(&m->text);
     sb_arena_free(m->scratch);
+    sb_arena_free(m->parsed);
     free(m);
 }
 
@@ -187,7 +189,7 @@ static void list_refs(struct sb_model *m, const struct sb_kind_rules *rules,
         const struct sb_value *field = sb_get(row, rules->refs[i]), *id;
 
         add_ref(m, rules->ref_kinds[i], sb_get(field, "id"), to);
-        sb_array_each(id, field)
+        sb_array_each (id, field)
             add_ref(m, rules->ref_kinds[i], id, to);
     }
 }
@@ -267,7 +269,7 @@ static uint32_t write_row(struct sb_model *m, const struct sb_value *row)
     const struct sb_member *member;
     uint32_t body;
 
-    sb_object_each(member, row) {
+    sb_object_each (member, row) {
         if (!is_time(member->key) && !sb_is_nil(member->value))
             sb_object_set(m->scratch, rest, member->key, member->value);
     }
@@ -325,7 +327,8 @@ static void set_text(struct sb_model *m, struct sb_node *node, uint32_t body)
 
 static bool times_are_auto(const struct sb_value *row)
 {
-    const struct sb_value *created = sb_get(row, "created_at"), *updated = sb_get(row, "updated_at");
+    const struct sb_value *created = sb_get(row, "created_at"),
+                          *updated = sb_get(row, "updated_at");
 
     return sb_is_nil(created) || (updated && sb_value_equal(created, updated));
 }
@@ -361,13 +364,12 @@ void sb_model_put(struct sb_model *m, struct sb_str kind, const struct sb_value 
 
 bool sb_model_put_text(struct sb_model *m, struct sb_str kind, struct sb_str text)
 {
-    struct sb_arena *a = sb_arena_new(0);
     struct sb_value *row = NULL;
-    bool ok = sb_json_parse(a, text, &row, NULL) == SB_OK && sb_value_str_at(row, "id").len;
+    bool ok = sb_json_parse(m->parsed, text, &row, NULL) == SB_OK && sb_value_str_at(row, "id").len;
 
     if (ok)
         sb_model_put(m, kind, row, false);
-    sb_arena_free(a);
+    sb_arena_clear(m->parsed);
     return ok;
 }
 

@@ -1,7 +1,7 @@
 /* model.h - the stored rows and what refers to what.
  *
- * A node is a row, or a place that rows refer to and that is empty: a route whose service is missing
- * comes alive when the service is stored, because the edge is there already.
+ * A node is a row, or a place that rows refer to and that is empty: a route whose service is
+ * missing comes alive when the service is stored, because the edge is there already.
  *
  *     route r1 --\                 refs:  what a row names; fixed by the row
  *     route r2 ---> service s1     users: who names it; a list that nodes enter and leave in O(1)
@@ -30,11 +30,11 @@ struct sb_node;
 
 /* What the builder makes of a kind of entity. */
 struct sb_kind_rules {
-    const char *name;                       /* of the entity */
-    const char *refs[SB_MODEL_REFS_MAX];    /* fields that hold {"id"}, or an array of ids */
+    const char *name;                    /* of the entity */
+    const char *refs[SB_MODEL_REFS_MAX]; /* fields that hold {"id"}, or an array of ids */
     const char *ref_kinds[SB_MODEL_REFS_MAX];
-    int rank;                               /* built in this order: users come after what they use */
-    bool part;                              /* a change is one of what it refers to (targets) */
+    int rank;  /* built in this order: users come after what they use */
+    bool part; /* a change is one of what it refers to (targets) */
     void (*build)(struct sb_builder *b, struct sb_node *node);
 };
 
@@ -69,8 +69,8 @@ typedef void sb_model_watch(void *arg, const struct sb_node *node, bool going);
 
 struct sb_model;
 
-/* rules: ended by name NULL. on_dirty is called for each node that must be built anew, once until the
- * builder clears `dirty`. */
+/* rules: ended by name NULL. on_dirty is called for each node that must be built anew, once until
+ * the builder clears `dirty`. */
 struct sb_model *sb_model_new(const struct sb_kind_rules *rules,
                               void (*on_dirty)(void *arg, struct sb_node *node), void *arg);
 void sb_model_free(struct sb_model *m);
@@ -84,15 +84,16 @@ void sb_model_put(struct sb_model *m, struct sb_str kind, const struct sb_value 
 bool sb_model_put_text(struct sb_model *m, struct sb_str kind, struct sb_str text);
 void sb_model_drop(struct sb_model *m, struct sb_str kind, struct sb_str id);
 
-/* A replacement: what is not put between begin and end is dropped; of one kind, or of all (NULL). */
+/* A replacement: what is not put between begin and end is dropped; of one kind, or of all (NULL).
+ */
 void sb_model_replace_begin(struct sb_model *m);
 void sb_model_replace_end(struct sb_model *m, const char *kind);
 
 /* Marks a node to be built anew; its users, when it was and they must too. */
 void sb_model_touch(struct sb_model *m, struct sb_node *node);
 void sb_model_touch_users(struct sb_model *m, struct sb_node *node);
-/* Frees the node when nothing is stored in it, nothing refers to it and it is not dirty. The builder
- * calls it for each node that it built; `built` must be NULL then. */
+/* Frees the node when nothing is stored in it, nothing refers to it and it is not dirty. The
+ * builder calls it for each node that it built; `built` must be NULL then. */
 void sb_model_collect(struct sb_model *m, struct sb_node *node);
 
 struct sb_node *sb_model_find(const struct sb_model *m, struct sb_str kind, struct sb_str id);

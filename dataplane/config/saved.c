@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,12 +26,12 @@
 #include "shared/log.h"
 
 enum {
-    HEAD_LEN = 9,               /* of a block: type, length, CRC */
-    EVERY_MS = 1000,            /* between two syncs */
-    RETRY_MS = 30 * 1000,       /* after the disk refused */
-    PIECE_LEN = 512 * 1024,     /* of a whole state */
+    HEAD_LEN = 9,           /* of a block: type, length, CRC */
+    EVERY_MS = 1000,        /* between two syncs */
+    RETRY_MS = 30 * 1000,   /* after the disk refused */
+    PIECE_LEN = 512 * 1024, /* of a whole state */
     QUEUED_MAX = 4 * 1024 * 1024,
-    SLACK = 1024 * 1024,        /* changes may outgrow the state by this */
+    SLACK = 1024 * 1024, /* changes may outgrow the state by this */
 };
 
 static const char magic[] = "silverback config 1\n";
@@ -310,11 +311,13 @@ static bool write_all(int fd, const char *p, size_t len)
 static bool sync_directory(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    bool ok = fd >= 0 && fsync(fd) == 0;
+    char dir[PATH_MAX];
+    int fd;
+    bool ok;
 
-    free(dir);
+    snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ok = fd >= 0 && fsync(fd) == 0;
     if (fd >= 0)
         close(fd);
     return ok;

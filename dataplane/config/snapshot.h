@@ -7,11 +7,11 @@
  *     snapshot 42  --+         (each lives as long as the last snapshot that can reach it)
  *
  * Only the config thread knows which: a worker takes and leaves whole snapshots, by messages (one a
- * change, none a request); an exchange keeps the snapshot it began with by its worker's own, unlocked
- * count. Strings are NUL-terminated behind their length.
+ * change, none a request); an exchange keeps the snapshot it began with by its worker's own,
+ * unlocked count. Strings are NUL-terminated behind their length.
  *
- * A route points to its service, but a service names its upstream by a slot that is looked up in the
- * snapshot: targets come and go with every Pod, and must not make services and routes anew.
+ * A route points to its service, but a service names its upstream by a slot that is looked up in
+ * the snapshot: targets come and go with every Pod, and must not make services and routes anew.
  */
 #ifndef SB_DATAPLANE_CONFIG_SNAPSHOT_H
 #define SB_DATAPLANE_CONFIG_SNAPSHOT_H
@@ -28,21 +28,22 @@ struct sb_router;
 struct sb_upstream;
 
 enum sb_protocol { /* bits, for sets */
-    SB_PROTO_HTTP = 1 << 0,
-    SB_PROTO_HTTPS = 1 << 1,
-    SB_PROTO_GRPC = 1 << 2,
-    SB_PROTO_GRPCS = 1 << 3,
-    SB_PROTO_TCP = 1 << 4,
-    SB_PROTO_TLS = 1 << 5,
-    SB_PROTO_TLS_PASSTHROUGH = 1 << 6,
-    SB_PROTO_UDP = 1 << 7,
+                   SB_PROTO_HTTP = 1 << 0,
+                   SB_PROTO_HTTPS = 1 << 1,
+                   SB_PROTO_GRPC = 1 << 2,
+                   SB_PROTO_GRPCS = 1 << 3,
+                   SB_PROTO_TCP = 1 << 4,
+                   SB_PROTO_TLS = 1 << 5,
+                   SB_PROTO_TLS_PASSTHROUGH = 1 << 6,
+                   SB_PROTO_UDP = 1 << 7,
 };
 
-/* A certificate ready for use. One SSL_CTX carries both pairs (RSA and ECDSA) where there are two. */
+/* A certificate ready for use. One SSL_CTX carries both pairs (RSA and ECDSA) where there are two.
+ */
 struct sb_certificate {
     struct sb_str id;
     X509 *cert, *cert_alt;
-    STACK_OF(X509) *chain, *chain_alt;
+    STACK_OF(X509) * chain, *chain_alt;
     EVP_PKEY *key, *key_alt;
 };
 
@@ -50,25 +51,25 @@ struct sb_certificate {
 struct sb_service {
     struct sb_str id, name;
     enum sb_protocol protocol;
-    struct sb_str host;   /* a name, an address, or the name of an upstream */
+    struct sb_str host; /* a name, an address, or the name of an upstream */
     uint16_t port;
-    struct sb_str path;   /* "" when null */
+    struct sb_str path; /* "" when null */
     int connect_timeout_ms, write_timeout_ms, read_timeout_ms;
     int retries;
     bool enabled;
-    int8_t tls_verify;       /* -1: unset */
-    int tls_verify_depth;    /* -1: unset */
+    int8_t tls_verify;                               /* -1: unset */
+    int tls_verify_depth;                            /* -1: unset */
     const struct sb_certificate *client_certificate; /* NULL: none */
     const struct sb_str *ca_certificates;            /* ids */
     size_t nca_certificates;
-    X509_STORE *ca_store;                /* made of them; NULL: the system's */
-    uint32_t upstream_slot;              /* sb_service_upstream(); 0: host is an address */
+    X509_STORE *ca_store;   /* made of them; NULL: the system's */
+    uint32_t upstream_slot; /* sb_service_upstream(); 0: host is an address */
 };
 
 /* What a request needs of its route once it is matched. How it matches is the router's. */
 struct sb_route {
     struct sb_str id, name;
-    unsigned protocols;               /* enum sb_protocol bits */
+    unsigned protocols; /* enum sb_protocol bits */
     int https_redirect_status_code;
     bool strip_path, preserve_host;
     bool request_buffering, response_buffering;
@@ -87,7 +88,12 @@ struct sb_target {
     int weight;
 };
 
-enum sb_algorithm { SB_ALGO_ROUND_ROBIN, SB_ALGO_CONSISTENT_HASHING, SB_ALGO_LEAST_CONNECTIONS, SB_ALGO_LATENCY };
+enum sb_algorithm {
+    SB_ALGO_ROUND_ROBIN,
+    SB_ALGO_CONSISTENT_HASHING,
+    SB_ALGO_LEAST_CONNECTIONS,
+    SB_ALGO_LATENCY
+};
 
 struct sb_upstream {
     struct sb_str id, name;
@@ -101,7 +107,7 @@ struct sb_upstream {
     const struct sb_certificate *client_certificate;
     const struct sb_target *targets; /* newest of each name, weight 0 included */
     size_t ntargets;
-    const struct sb_value *entity;   /* the whole row: hash_on*, healthchecks */
+    const struct sb_value *entity; /* the whole row: hash_on*, healthchecks */
 };
 
 /* Tables that share their untouched parts with those of the snapshot before (table.h). */

@@ -1,8 +1,8 @@
 /* table.c - 256 shards of entries sorted by hash; slots in chunks of 128.
  *
  * Written once per generation, a shard is copied; written again in the same one, it is changed in
- * place, so that a first load does not copy what no one has seen yet. With 100,000 names a shard has
- * 400 entries: a change moves some 25 KB, a look-up takes nine steps.
+ * place, so that a first load does not copy what no one has seen yet. With 100,000 names a shard
+ * has 400 entries: a change moves some 25 KB, a look-up takes nine steps.
  */
 #include "dataplane/config/table.h"
 

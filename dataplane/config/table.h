@@ -6,8 +6,8 @@
  *     table 41  [ a b c d ... ]
  *     table 42  [ a b'c d ... ]      b was copied, a, c and d are the same
  *
- * Readers see const tables and need no lock. Writing is the config thread's; what is replaced goes to
- * the lifetimes.
+ * Readers see const tables and need no lock. Writing is the config thread's; what is replaced goes
+ * to the lifetimes.
  */
 #ifndef SB_DATAPLANE_CONFIG_TABLE_H
 #define SB_DATAPLANE_CONFIG_TABLE_H

@@ -154,8 +154,8 @@ static void show(struct sb_buf *out, const struct sb_snapshot *snap)
         for (size_t p = 0; p < 3; p++) {
             char host[32];
             struct sb_router_match match = {0};
-            struct sb_router_request q = {.method = SB_STR("GET"), .scheme = SB_PROTO_HTTP,
-                                          .path = sb_str_c(paths[p])};
+            struct sb_router_request q = {
+                .method = SB_STR("GET"), .scheme = SB_PROTO_HTTP, .path = sb_str_c(paths[p])};
 
             snprintf(host, sizeof host, "h%d.test", h);
             q.host = sb_str_c(host);
@@ -187,7 +187,7 @@ static void show_left_out(struct sb_buf *out, const struct sb_builder *b)
     size_t n = 0;
 
     assert_int_equal(list->count, sb_builder_left_out_count(b));
-    sb_array_each(one, list)
+    sb_array_each (one, list)
         lines[n++] = sb_json_text(a, one, 0).p;
     qsort(lines, n, sizeof *lines, by_text);
     for (size_t i = 0; i < n; i++)
@@ -237,8 +237,8 @@ static struct sb_value *random_row(struct sb_arena *a, const char *kind, const c
         return row_of(a,
                       "{'id':'%s','name':'%s','algorithm':'%s','slots':%u,"
                       "'client_certificate':{'id':'certificates-%u'}}",
-                      id, upstream_names[rnd(3)], rnd(8) ? "round-robin" : "guessing",
-                      10 + rnd(3), rnd(POOL * 2));
+                      id, upstream_names[rnd(3)], rnd(8) ? "round-robin" : "guessing", 10 + rnd(3),
+                      rnd(POOL * 2));
     if (strcmp(kind, "targets") == 0)
         return row_of(a,
                       "{'id':'%s','upstream':{'id':'upstreams-%u'},'target':'%s','weight':%u,"
@@ -255,14 +255,15 @@ static struct sb_value *random_row(struct sb_arena *a, const char *kind, const c
                   "{'id':'%s','name':'n-%s','protocols':['http','https'],'hosts':['h%u.test'],"
                   "'paths':['%s'],'service':%s,'created_at':%u,'updated_at':%u}",
                   id, id, rnd(HOSTS), paths[rnd(5)],
-                  rnd(8) ? sb_arena_printf(a, "{'id':'services-%u'}", rnd(POOL)).p : "null",
-                  rnd(3), rnd(100));
+                  rnd(8) ? sb_arena_printf(a, "{'id':'services-%u'}", rnd(POOL)).p : "null", rnd(3),
+                  rnd(100));
 }
 
 static void random_change(struct sb_model *m)
 {
-    static const char *const kinds[] = {"certificates", "ca_certificates", "snis", "upstreams",
-                                        "targets", "targets", "services", "routes", "routes"};
+    static const char *const kinds[] = {"certificates", "ca_certificates", "snis",
+                                        "upstreams",    "targets",         "targets",
+                                        "services",     "routes",          "routes"};
     struct sb_arena *a = sb_arena_new(0);
     const char *kind = kinds[rnd(9)];
     const char *id = id_of(a, kind, rnd(POOL));
@@ -378,8 +379,10 @@ static void put(struct sb_builder *b, const char *kind, const char *json)
 static bool answers(const struct sb_snapshot *snap, const char *host)
 {
     struct sb_router_match match;
-    struct sb_router_request q = {.method = SB_STR("GET"), .scheme = SB_PROTO_HTTP,
-                                  .path = SB_STR("/"), .host = sb_str_c(host)};
+    struct sb_router_request q = {.method = SB_STR("GET"),
+                                  .scheme = SB_PROTO_HTTP,
+                                  .path = SB_STR("/"),
+                                  .host = sb_str_c(host)};
 
     return sb_router_match(snap->router, &q, &match);
 }
@@ -441,15 +444,23 @@ static void targets_are_read(void **state)
         const char *target, *host;
         int port; /* -1: refused */
     } cases[] = {
-        {"10.0.0.1:81", "10.0.0.1", 81},   {"10.0.0.1", "10.0.0.1", 8000},
-        {"name.test:0", "name.test", 0},   {"[::1]:81", "::1", 81},
-        {"[::1]", "::1", 8000},            {"::1", "::1", 8000},
-        {"a:65535", "a", 65535},           {"a:65536", "", -1},
-        {"a:", "", -1},                    {":80", "", -1},
-        {"a:x", "", -1},                   {"", "", -1},
-        {"[]:80", "", -1},                 {"[::1]x", "", -1},
-        {"[::1]:", "", -1},                {"[::1", "", -1},
-        {"a:-1", "", -1},
+        {"10.0.0.1:81", "10.0.0.1",  81   },
+        {"10.0.0.1",    "10.0.0.1",  8000 },
+        {"name.test:0", "name.test", 0    },
+        {"[::1]:81",    "::1",       81   },
+        {"[::1]",       "::1",       8000 },
+        {"::1",         "::1",       8000 },
+        {"a:65535",     "a",         65535},
+        {"a:65536",     "",          -1   },
+        {"a:",          "",          -1   },
+        {":80",         "",          -1   },
+        {"a:x",         "",          -1   },
+        {"",            "",          -1   },
+        {"[]:80",       "",          -1   },
+        {"[::1]x",      "",          -1   },
+        {"[::1]:",      "",          -1   },
+        {"[::1",        "",          -1   },
+        {"a:-1",        "",          -1   },
     };
 
     (void)state;
@@ -459,8 +470,9 @@ static void targets_are_read(void **state)
         const struct sb_upstream *u;
 
         put(b, "upstreams", "{'id':'u','name':'u'}");
-        put(b, "targets", sb_arena_printf(a, "{'id':'t','upstream':{'id':'u'},'target':'%s'}",
-                                          cases[i].target).p);
+        put(b, "targets",
+            sb_arena_printf(a, "{'id':'t','upstream':{'id':'u'},'target':'%s'}", cases[i].target)
+                .p);
         u = sb_snapshot_upstream(sb_builder_build(b, 1), SB_STR("u"));
         if (u->ntargets != (cases[i].port >= 0))
             fail_msg("'%s': %zu targets", cases[i].target, u->ntargets);
@@ -495,10 +507,18 @@ static void a_change_costs_what_it_touches(void **state)
     for (int i = 0; i < ROUTES; i++) {
         put(b, "services", sb_arena_printf(a, "{'id':'s%d','host':'u%d.test'}", i, i).p);
         put(b, "upstreams", sb_arena_printf(a, "{'id':'u%d','name':'u%d.test'}", i, i).p);
-        put(b, "targets", sb_arena_printf(a, "{'id':'t%d','upstream':{'id':'u%d'},"
-                                             "'target':'10.0.0.1:80'}", i, i).p);
-        put(b, "routes", sb_arena_printf(a, "{'id':'r%d','hosts':['h%d'],'protocols':['http'],"
-                                            "'service':{'id':'s%d'}}", i, i, i).p);
+        put(b, "targets",
+            sb_arena_printf(a,
+                            "{'id':'t%d','upstream':{'id':'u%d'},"
+                            "'target':'10.0.0.1:80'}",
+                            i, i)
+                .p);
+        put(b, "routes",
+            sb_arena_printf(a,
+                            "{'id':'r%d','hosts':['h%d'],'protocols':['http'],"
+                            "'service':{'id':'s%d'}}",
+                            i, i, i)
+                .p);
         sb_arena_clear(a);
     }
     snap = sb_builder_build(b, 1);

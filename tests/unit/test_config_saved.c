@@ -177,7 +177,8 @@ static void grows_and_is_written_anew(void **state)
     sb_model_free(m);
 }
 
-/* Cut anywhere, or with any byte changed: an older commit or a clear refusal, never another state. */
+/* Cut anywhere, or with any byte changed: an older commit or a clear refusal, never another state.
+ */
 static void damage(void **state)
 {
     struct sb_model *v1 = model_new(), *m = model_new();

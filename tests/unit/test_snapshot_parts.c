@@ -190,17 +190,17 @@ static void names_find_their_certificate(void **state)
         const char *name, *row; /* "": none */
         bool star;              /* with a row "*" it is that one */
     } cases[] = {
-        {"a.test",       "a.test",     false},
-        {"x.a.test",     "*.a.test",   false},
-        {"x.y.a.test",   "",           true },
-        {"b.test",       "b.*",        false},
-        {"b.co.uk",      "",           true },
-        {"x.c.b.test",   "*.c.b.test", false},
-        {"x.d",          "",           true }, /* two labels have no suffix */
-        {"",             "",           false},
-        {"nodots",       "",           true },
-        {".",            "",           true },
-        {"x.a.test.",    "",           true },
+        {"a.test",     "a.test",     false},
+        {"x.a.test",   "*.a.test",   false},
+        {"x.y.a.test", "",           true },
+        {"b.test",     "b.*",        false},
+        {"b.co.uk",    "",           true },
+        {"x.c.b.test", "*.c.b.test", false},
+        {"x.d",        "",           true }, /* two labels have no suffix */
+        {"",           "",           false},
+        {"nodots",     "",           true },
+        {".",          "",           true },
+        {"x.a.test.",  "",           true },
     };
     static struct sb_certificate certificates[6];
     static struct sb_sni snis[6];
