@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "schema/changelog.h"
 #include "schema/store.h"
 #include "shared/clock.h"
 #include "shared/digest.h"
@@ -25,8 +26,8 @@ enum {
     RETRY_MAX_MS = 5000,
     LAG_FIRST_MS = 10, /* the replica is behind a notification: looked at again, doubled up to: */
     LAG_MAX_MS = 500,
-    BEAT_MS = 10000,    /* seen_at in silverback_nodes */
-    CHANGES_MAX = 5000, /* entries of the log; with more a load is cheaper */
+    BEAT_MS = 10000, /* seen_at in silverback_nodes */
+    IDS_MAX = 5000,  /* changed rows of a table; with more a load of all is cheaper */
 };
 
 /* Kinds that have a version, in load order: those whose tables the change log watches. */
@@ -250,51 +251,32 @@ static int kind_of_table(struct sb_str table)
     return -1;
 }
 
-/* Notes an entry: table and ids; no ids: all of it. */
-static void note_change(struct sb_arena *a, struct delta *d, struct sb_str table, bool all,
-                        struct sb_str literal)
+static void note_change(struct delta *d, const struct sb_change *change)
 {
-    int k = kind_of_table(table);
-    struct sb_str *ids;
-    size_t n;
+    int k = kind_of_table(change->table);
 
     if (k < 0)
         return;
     d->kinds[k].any = true;
-    if (all || !sb_pg_array_parse(a, literal, &ids, &n)) {
-        d->kinds[k].all = true;
-        return;
-    }
-    for (size_t i = 0; i < n; i++)
-        sb_map_set(&d->kinds[k].ids, ids[i], d);
+    d->kinds[k].all = change->all || change->nids > IDS_MAX;
+    for (size_t i = 0; !d->kinds[k].all && i < change->nids; i++)
+        sb_map_set(&d->kinds[k].ids, change->ids[i], d);
 }
-
-enum { C_VERSION, C_MARK, C_ENTITY, C_IDS };
 
 static enum sb_rc read_delta(struct sb_follower *f, struct sb_arena *a, struct delta *d,
                              struct sb_err *err)
 {
-    static const char sql[] = "SELECT version, mark, entity, ids FROM silverback_changes "
-                              "WHERE version >= $1 ORDER BY version LIMIT 5001";
-    struct sb_str since = sb_arena_printf(a, "%llu", (unsigned long long)f->state.version);
-    struct sb_pg_rows rows = {0};
-    enum sb_rc rc = sb_pg_query(f->reader, sql, &since, 1, &rows, err);
+    struct sb_changes changes;
+    enum sb_rc rc;
 
+    rc = sb_changes_read(f->reader, a, (int64_t)f->state.version, f->state.mark, &changes, err);
     if (rc)
         return rc;
-    d->whole = true;
-    for (int i = 0; sb_pg_next(&rows); i++) {
-        d->version = (uint64_t)sb_pg_int(&rows, C_VERSION);
-        d->mark = sb_pg_int(&rows, C_MARK);
-        if (i == 0 && d->version == f->state.version && d->mark == f->state.mark)
-            d->whole = rows.count > CHANGES_MAX;
-        if (d->whole)
-            break;
-        if (d->version > f->state.version)
-            note_change(a, d, sb_pg_text(&rows, C_ENTITY), sb_pg_is_null(&rows, C_IDS),
-                        sb_pg_text(&rows, C_IDS));
-    }
-    sb_pg_rows_release(&rows);
+    d->whole = changes.reload;
+    d->version = (uint64_t)changes.version;
+    d->mark = changes.mark;
+    for (size_t i = 0; i < changes.n; i++)
+        note_change(d, &changes.list[i]);
     return SB_OK;
 }
 

@@ -85,8 +85,8 @@ INSERT INTO silverback_changes (version, mark, entity, op, ids)
 INSERT INTO silverback_pruned (txid) VALUES (txid_current())
     ON CONFLICT (one) DO UPDATE SET txid = EXCLUDED.txid;
 
--- Forgets what is both older than keep and not among the newest keep_versions versions, whole
--- versions only; and of the invalidations, what is older than keep (at most 10,000 statements' at a
+-- Forgets what is both older than keep and not among the newest keep_versions versions: whole
+-- versions only, and never the newest; and of the invalidations, what is older than keep (at most 10,000 statements' at a
 -- time). The triggers call it now and then.
 CREATE OR REPLACE FUNCTION silverback_prune(keep_versions bigint DEFAULT 10000,
                                             keep interval DEFAULT '1 hour')
@@ -97,7 +97,7 @@ BEGIN
     IF NOT pg_try_advisory_xact_lock(hashtext('silverback prune'), 0) THEN
         RETURN; -- another one does it
     END IF;
-    SELECT least(v.version - keep_versions,
+    SELECT least(v.version - greatest(keep_versions, 1),
                  (SELECT min(c.version) - 1 FROM silverback_changes c
                   WHERE c.at >= clock_timestamp() - keep))
         INTO upto FROM silverback_version v;
@@ -168,8 +168,8 @@ $$;
 --
 -- Committing a NOTIFY takes a lock that the whole server shares, which would line up the commits of a
 -- parallel import. What ends something is always announced. New rows matter only to those who
--- remember that there were none: of the transactions that only add, one at a time announces, and
--- readers that are woken see that others are still under way and look again.
+-- remember that there were none: of the transactions that only add, one at a time announces, and the
+-- others hold a shared lock by which readers that are woken see that they must look again.
 CREATE OR REPLACE FUNCTION silverback_invalidate() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
@@ -197,11 +197,78 @@ BEGIN
     INSERT INTO silverback_invalidations (entity, op, keys) VALUES (TG_TABLE_NAME, TG_OP, names);
     IF TG_OP <> 'INSERT' OR pg_try_advisory_xact_lock(hashtext('silverback notify'), 0) THEN
         PERFORM pg_notify('silverback_invalidations', '');
+    ELSE
+        PERFORM pg_advisory_xact_lock_shared(hashtext('silverback notify'), 1);
     END IF;
     IF random() < 0.001 THEN
         PERFORM silverback_prune();
     END IF;
     RETURN NULL;
+END
+$$;
+
+-- What a follower at version `since`, made with mark known_mark, must read again. The first row is
+-- for all: the version that it reaches with that, and whether it must load everything instead (the
+-- log does not reach back to it, or it comes from another past). Then a row for each table in which
+-- something changed: all of it (every), or the rows with these ids, which may be gone by now. To be
+-- at one version, read them in the same REPEATABLE READ transaction.
+CREATE OR REPLACE FUNCTION silverback_changes_since(since bigint, known_mark bigint)
+RETURNS TABLE (version bigint, mark bigint, whole boolean, entity text, every boolean, ids uuid[])
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT AS $$
+BEGIN
+    SELECT v.version, v.mark, NOT EXISTS (SELECT FROM silverback_changes c
+                                          WHERE c.version = since AND c.mark = known_mark)
+        INTO STRICT version, mark, whole FROM silverback_version v;
+    RETURN NEXT;
+    IF NOT whole THEN
+        RETURN QUERY SELECT NULL::bigint, NULL::bigint, NULL::boolean, c.entity, bool_or(c.ids IS NULL),
+                            array_agg(DISTINCT i.id) FILTER (WHERE i.id IS NOT NULL)
+                     FROM silverback_changes c LEFT JOIN LATERAL unnest(c.ids) i(id) ON true
+                     WHERE c.version > since GROUP BY c.entity;
+    END IF;
+END
+$$;
+
+-- Which cached look-ups end, for a reader that has seen everything up to `seen`, which is what this
+-- gave it as upto (NULL: nothing). The first row is for all: upto; whether it must forget everything
+-- it has cached (restart); and whether transactions are under way that add rows and left the
+-- announcement to another (unsettled: look again soon). A row may be given twice, which is harmless;
+-- on a standby, which is vague about running transactions, more often. NULL keys: all of the table;
+-- op INSERT ends only the knowledge that there was no such row.
+--
+-- upto is the history's name (a failover starts a new one) and a snapshot: TIMELINE/XMIN:XMAX:RUNNING.
+-- Volatile, so that each statement sees what is committed by then: whoever is not among the unsettled
+-- has finished, and the next statement sees it; what the snapshot leaves out comes again.
+CREATE OR REPLACE FUNCTION silverback_invalidations_since(seen text)
+RETURNS TABLE (upto text, restart boolean, unsettled boolean, entity text, op text, keys text[])
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+    present txid_snapshot;
+    history text := 'standby';
+    past    txid_snapshot;
+BEGIN
+    unsettled := EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                         WHERE l.locktype = 'advisory' AND d.datname = current_database()
+                           AND l.classid::bigint = hashtext('silverback notify')::bigint & 4294967295
+                           AND l.objid = 1);
+    present := txid_current_snapshot();
+    IF pg_is_in_recovery() THEN
+        present := format('%1$s:%1$s:', txid_snapshot_xmin(present));
+    ELSE
+        history := left(pg_walfile_name(pg_current_wal_lsn()), 8);
+    END IF;
+    upto := history || '/' || present;
+    past := split_part(seen, '/', 2);
+    restart := seen IS NULL OR split_part(seen, '/', 1) <> history
+               OR txid_snapshot_xmax(past) > txid_snapshot_xmax(present)
+               OR txid_snapshot_xmin(past) <= (SELECT txid FROM silverback_pruned);
+    RETURN NEXT;
+    IF NOT restart THEN
+        RETURN QUERY SELECT NULL::text, NULL::boolean, NULL::boolean, i.entity, i.op, i.keys
+                     FROM silverback_invalidations i
+                     WHERE i.txid >= txid_snapshot_xmin(past)
+                       AND NOT txid_visible_in_snapshot(i.txid, past);
+    END IF;
 END
 $$;
 

@@ -39,8 +39,7 @@ SETTINGS = {
 }
 HBA = """
 local all all trust
-hostssl all all 127.0.0.1/32 scram-sha-256
-hostnossl all all 127.0.0.1/32 scram-sha-256
+host all all 127.0.0.1/32 scram-sha-256
 local replication all trust
 """
 
@@ -89,15 +88,16 @@ class Database:
 
     def connect(self, autocommit=True, user=USER, **more):
         """A psycopg2 connection in UTC, as every session of a gateway is."""
-        conn = psycopg2.connect(host=self.postgres.host, port=self.postgres.port, user=user,
-                                password=PASSWORD, dbname=self.name,
-                                **{"options": "-c TimeZone=UTC", **more})
+        conn = psycopg2.connect(**{"host": self.postgres.host, "port": self.postgres.port,
+                                   "user": user, "password": PASSWORD, "dbname": self.name,
+                                   "options": "-c TimeZone=UTC", **more})
         conn.autocommit = autocommit
         return conn
 
     def query(self, sql, *args):
-        """Runs one statement on a connection of its own; the rows, or None when it has none."""
-        with contextlib.closing(self.connect()) as conn, conn.cursor() as cur:
+        """Runs one statement in a session of its own; the rows, or None when it has none."""
+        with contextlib.closing(self.connect(host=str(self.postgres.dir))) as conn, \
+                conn.cursor() as cur:
             cur.execute(sql, args or None)
             return cur.fetchall() if cur.description else None
 

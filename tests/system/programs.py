@@ -1,15 +1,15 @@
-"""Where the programs under test are: build/bin, or $SB_BIN (a sanitizer build, an installed one)."""
+"""Where the programs under test are: build/bin, or $BUILD/bin (a sanitizer build)."""
 
 import os
 import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BIN = pathlib.Path(os.environ.get("SB_BIN", ROOT / "build" / "bin"))
+BUILD = ROOT / os.environ.get("BUILD", "build")
 
 
 def program(name):
     """The path of a program, as a string; says how to get it when it is not there."""
-    path = BIN / name
+    path = BUILD / "bin" / name
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: run `make`")
     return str(path)
