@@ -207,6 +207,20 @@ enum sb_rc sb_store_rows(struct sb_store *s, struct sb_arena *arena, const struc
     return s->ops->rows(s, arena, kind, ids, nids, rows, err);
 }
 
+enum sb_rc sb_store_tags(struct sb_store *s, struct sb_arena *arena, const struct sb_str *tag,
+                         struct sb_str after_id, int64_t after_place, int size,
+                         struct sb_store_tag **out, size_t *n, bool *more, struct sb_err *err)
+{
+    enum sb_rc rc = s->ops->tags(s, arena, tag, after_id, after_place, size, out, n, err);
+
+    if (rc)
+        return rc;
+    *more = *n > (size_t)size;
+    if (*more)
+        (*n)--;
+    return SB_OK;
+}
+
 /* A write of n items that is done as one, and taken back as one when it fails. */
 struct batch {
     struct sb_store *s;
@@ -572,7 +586,7 @@ static enum sb_rc show(struct sb_store *s, struct sb_schema_ctx *ctx, const stru
     const struct sb_store_special *special = sb_store_special(kind);
     struct sb_value *entity = sb_entity_read(ctx, kind, row);
 
-    if (kind->flags & SB_E_TTL)
+    if ((kind->flags & SB_E_TTL) && (s->null_ttl || sb_get(row, "ttl")))
         sb_object_set(ctx->arena, entity, SB_STR("ttl"), shown_ttl(ctx->arena, row));
     *out = entity;
     return special && special->shown ? special->shown(s, ctx, entity, e) : SB_OK;

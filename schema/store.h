@@ -73,6 +73,19 @@ SB_MUST enum sb_rc sb_store_list(struct sb_store *s, struct sb_schema_ctx *ctx,
                                  const struct sb_entity *kind, const struct sb_store_page *page,
                                  struct sb_value **rows, bool *more, struct sb_kong_error *e);
 
+/* Who has which tag: what GET /tags shows. */
+struct sb_store_tag {
+    struct sb_str tag, table, id; /* of the entity */
+    int64_t place;                /* in its list, from 1 */
+};
+
+/* In order of entity ids, then of places: behind (after_id, after_place), at most size; tag NULL:
+ * all tags. */
+SB_MUST enum sb_rc sb_store_tags(struct sb_store *s, struct sb_arena *arena,
+                                 const struct sb_str *tag, struct sb_str after_id,
+                                 int64_t after_place, int size, struct sb_store_tag **out,
+                                 size_t *n, bool *more, struct sb_err *err);
+
 /* Stored rows as they are (ids, nulls left out, all workspaces; ttl: seconds left), for the config
  * thread and for exports: all of a kind, or those of the ids given; in no order. */
 SB_MUST enum sb_rc sb_store_rows(struct sb_store *s, struct sb_arena *arena,

@@ -385,6 +385,52 @@ static enum sb_rc mem_page(struct sb_store *s, struct sb_arena *a, const struct 
     return SB_OK;
 }
 
+typedef SB_VEC(struct sb_store_tag) tags_t;
+
+static void collect_tags(const struct table *t, const struct row *r, const struct sb_str *tag,
+                         tags_t *list)
+{
+    const struct sb_value *tags = sb_get(r->value, "tags");
+
+    for (uint32_t i = 0; sb_is(tags, SB_V_ARRAY) && i < tags->count; i++)
+        if (sb_is(tags->items[i], SB_V_STR) && (!tag || sb_str_eq(tags->items[i]->s, *tag)))
+            sb_vec_push(list, ((struct sb_store_tag){tags->items[i]->s, sb_str_c(t->kind->table),
+                                                     r->id, i + 1}));
+}
+
+static int by_id_and_place(const void *a, const void *b)
+{
+    const struct sb_store_tag *x = a, *y = b;
+    int order = sb_str_cmp(x->id, y->id);
+
+    return order ? order : (x->place > y->place) - (x->place < y->place);
+}
+
+static enum sb_rc mem_tags(struct sb_store *s, struct sb_arena *a, const struct sb_str *tag,
+                           struct sb_str after_id, int64_t after_place, int size,
+                           struct sb_store_tag **out, size_t *n, struct sb_err *err)
+{
+    struct memory_store *m = memory(s);
+    struct sb_store_tag after = {.id = after_id, .place = tag ? INT64_MAX : after_place}, *t;
+    tags_t list = {0};
+
+    (void)err;
+    for (size_t i = 0; i < m->ntables; i++)
+        for (size_t j = 0; j < m->tables[i].rows.len; j++)
+            if (alive(m->tables[i].rows.p[j]))
+                collect_tags(&m->tables[i], m->tables[i].rows.p[j], tag, &list);
+    if (list.len)
+        qsort(list.p, list.len, sizeof *list.p, by_id_and_place);
+    *out = SB_NEW_N(a, struct sb_store_tag, size + 1);
+    *n = 0;
+    sb_vec_each (t, &list)
+        if (*n <= (size_t)size && (!after_id.len || by_id_and_place(t, &after) > 0))
+            (*out)[(*n)++] = (struct sb_store_tag){sb_arena_str(a, t->tag), t->table,
+                                                   sb_arena_str(a, t->id), t->place};
+    sb_vec_release(&list);
+    return SB_OK;
+}
+
 /* -- writing ----------------------------------------------------------------------------------- */
 
 static enum sb_rc refuse(struct sb_refusal *why, enum sb_refusal_kind kind, const char *field,
@@ -553,6 +599,7 @@ static const struct sb_store_ops ops = {
     .rows = mem_rows,
     .find = mem_find,
     .page = mem_page,
+    .tags = mem_tags,
     .put = mem_put,
     .drop = mem_drop,
     .free = mem_free,

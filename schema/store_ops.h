@@ -49,6 +49,10 @@ struct sb_store_ops {
     enum sb_rc (*page)(struct sb_store *s, struct sb_arena *a, const struct sb_entity *kind,
                        const struct sb_store_page *page, struct sb_value **rows, bool *more,
                        struct sb_err *err);
+    /* As sb_store_tags, but up to size + 1. */
+    enum sb_rc (*tags)(struct sb_store *s, struct sb_arena *a, const struct sb_str *tag,
+                       struct sb_str after_id, int64_t after_place, int size,
+                       struct sb_store_tag **out, size_t *n, struct sb_err *err);
     /* All or, on failure, the transaction is to be taken back. replace: by primary key. */
     enum sb_rc (*put)(struct sb_store *s, struct sb_arena *a, const struct sb_entity *kind,
                       struct sb_value *const *rows, size_t n, bool replace, struct sb_refusal *why,
@@ -63,6 +67,7 @@ struct sb_store {
     const struct sb_store_ops *ops;
     char ws_id[SB_UUID_TEXT_LEN + 1]; /* of the workspace "default" */
     bool in_transaction, wrote, read_only;
+    bool null_ttl; /* readers see ttl null where there is none; else they don't see it */
     uint64_t version;
 };
 

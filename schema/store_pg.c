@@ -164,6 +164,37 @@ static enum sb_rc pg_page(struct sb_store *s, struct sb_arena *a, const struct s
     return SB_OK;
 }
 
+/* The table tags is kept by triggers, a row an entity; it has no workspace. */
+static enum sb_rc pg_tags(struct sb_store *s, struct sb_arena *a, const struct sb_str *tag,
+                          struct sb_str after_id, int64_t after_place, int size,
+                          struct sb_store_tag **out, size_t *n, struct sb_err *err)
+{
+    static const char sql[] =
+        "SELECT t.tag, e.entity_name, e.entity_id, t.place FROM tags e "
+        "CROSS JOIN LATERAL unnest(e.tags) WITH ORDINALITY AS t (tag, place) "
+        "WHERE ($1::text IS NULL OR (e.tags @> ARRAY[$1::text] AND t.tag = $1::text)) "
+        "AND ($2::uuid IS NULL OR e.entity_id > $2::uuid "
+        "OR (e.entity_id = $2::uuid AND t.place > $3::bigint)) "
+        "ORDER BY e.entity_id, t.place LIMIT $4::bigint";
+    struct sb_str params[4] = {
+        tag ? *tag : (struct sb_str){0}, after_id.len ? after_id : (struct sb_str){0},
+        sb_arena_printf(a, "%lld", (long long)after_place), sb_arena_printf(a, "%d", size + 1)};
+    struct sb_store_tag *list = SB_NEW_N(a, struct sb_store_tag, size + 1);
+    struct sb_pg_rows rows = {0};
+    enum sb_rc rc;
+
+    if (tag && after_id.len) /* an entity has a tag once */
+        params[2] = SB_STR("9223372036854775807");
+    rc = sb_pg_query(session(s), sql, params, 4, &rows, err);
+    for (*n = 0; !rc && sb_pg_next(&rows); (*n)++)
+        list[*n] = (struct sb_store_tag){
+            sb_arena_str(a, sb_pg_text(&rows, 0)), sb_arena_str(a, sb_pg_text(&rows, 1)),
+            sb_arena_str(a, sb_pg_text(&rows, 2)), sb_pg_int(&rows, 3)};
+    sb_pg_rows_release(&rows);
+    *out = list;
+    return rc;
+}
+
 /* -- writing ----------------------------------------------------------------------------------- */
 
 static const char *insert_sql(struct sb_arena *a, const struct sb_entity *kind, bool replace)
@@ -387,6 +418,7 @@ static const struct sb_store_ops ops = {
     .rows = pg_rows,
     .find = pg_find,
     .page = pg_page,
+    .tags = pg_tags,
     .put = pg_put,
     .drop = pg_drop,
     .free = pg_free,
@@ -407,6 +439,7 @@ enum sb_rc sb_store_pg(struct sb_pg *pg, struct sb_store **out, struct sb_err *e
     }
     s = sb_xcalloc(1, sizeof *s);
     s->base.ops = &ops;
+    s->base.null_ttl = true;
     s->pg = pg;
     memcpy(s->base.ws_id, sb_pg_text(&rows, 0).p, SB_UUID_TEXT_LEN);
     *out = &s->base;

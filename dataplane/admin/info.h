@@ -1,0 +1,16 @@
+/* info.h - inside admin/: what both listeners say about the node. */
+#ifndef SB_DATAPLANE_ADMIN_INFO_H
+#define SB_DATAPLANE_ADMIN_INFO_H
+
+#include "dataplane/admin/node.h"
+
+void sb_get_status(struct sb_call *c, const struct sb_endpoint *e);
+void sb_get_dns(struct sb_call *c, const struct sb_endpoint *e);
+
+struct sb_str sb_node_id(struct sb_call *c);
+double sb_resident_bytes(void);
+
+/* Once a second, on the admin thread: a log level that was lent goes back. */
+void sb_node_tick(struct sb_node *n);
+
+#endif
