@@ -35,7 +35,24 @@ struct sb_hit {
     const struct sb_router_regex *regex;
 };
 
+void sb_lookup_init(struct sb_lookup *l, const struct sb_router *r,
+                    const struct sb_router_request *q);
 /* Reads the request's addresses, once. */
 void sb_lookup_addrs(struct sb_lookup *l);
+/* The connection's protocol, as expressions call it: one bit of HTTP, HTTPS, TCP, TLS, UDP. */
+unsigned sb_lookup_protocol(const struct sb_lookup *l);
+
+/* The conditions, one by one (fit.c). SNIs: those of a TLS connection. */
+bool sb_fits_port(const struct sb_lookup *l, const struct sb_tree_entry *entry);
+bool sb_fits_protocol(const struct sb_lookup *l, const struct sb_rule *rule);
+bool sb_fits_method(const struct sb_lookup *l, const struct sb_rule *rule);
+bool sb_fits_sni(const struct sb_lookup *l, const struct sb_rule *rule);
+bool sb_fits_nets(struct sb_lookup *l, const struct sb_rule *rule);
+bool sb_fits_headers(struct sb_lookup *l, const struct sb_rule *rule);
+bool sb_fits_path(struct sb_lookup *l, const struct sb_cand *cand, struct sb_hit *hit);
+
+bool sb_header_name_fits(struct sb_str name, struct sb_str lower);
+bool sb_has_header(const struct sb_lookup *l, const struct sb_rule *rule); /* one it names */
+bool sb_addr_fits(const struct sb_rule_net *net, const struct sb_addr *addr);
 
 #endif

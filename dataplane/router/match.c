@@ -12,8 +12,6 @@
  * No memory, no lock. Costs: a step for each byte of host and path that the tree knows, a check for
  * each candidate that ranks above the answer.
  */
-#include <arpa/inet.h>
-
 #include "dataplane/router/lookup.h"
 
 /* More lists than this on one way (prefixes nested deeper than 64) are looked at as they are met.
@@ -36,114 +34,6 @@ struct search {
 /* -- does a candidate fit? -----------------------------------------------------------------------
  */
 
-static bool method_fits(const struct sb_lookup *l, const struct sb_rule *rule)
-{
-    if (!rule->methods && !rule->nmore_methods)
-        return true;
-    if (rule->methods & l->method)
-        return true;
-    for (size_t i = 0; i < rule->nmore_methods; i++) {
-        if (sb_str_eq(rule->more_methods[i], l->q->method))
-            return true;
-    }
-    return false;
-}
-
-/* A '_' in the route's name stands for '-' too. */
-static bool name_fits(struct sb_str name, struct sb_str lower)
-{
-    if (name.len != lower.len)
-        return false;
-    for (size_t i = 0; i < name.len; i++) {
-        char c = name.p[i];
-
-        if (c >= 'A' && c <= 'Z')
-            c = (char)(c + ('a' - 'A'));
-        if (c != lower.p[i] && !(c == '-' && lower.p[i] == '_'))
-            return false;
-    }
-    return true;
-}
-
-static bool value_fits(struct sb_lookup *l, const struct sb_rule_header *h, struct sb_str value)
-{
-    size_t start, end;
-
-    for (size_t i = 0; i < h->nvalues; i++) {
-        if (h->values[i].regex
-                ? sb_regex_match(h->values[i].regex, value, &start, &end, &l->regexes)
-                : sb_str_ieq(h->values[i].text, value))
-            return true;
-    }
-    return false;
-}
-
-static bool header_fits(struct sb_lookup *l, const struct sb_rule_header *h)
-{
-    for (size_t i = 0; i < l->q->nheaders; i++) {
-        if (name_fits(l->q->headers[i].name, h->name) && value_fits(l, h, l->q->headers[i].value))
-            return true;
-    }
-    return false;
-}
-
-static bool headers_fit(struct sb_lookup *l, const struct sb_rule *rule)
-{
-    for (size_t i = 0; i < rule->nheaders; i++) {
-        if (!header_fits(l, &rule->headers[i]))
-            return false;
-    }
-    return true;
-}
-
-static bool host_fits(const struct sb_rule_host *h, struct sb_str name)
-{
-    switch (h->kind) {
-    case SB_HOST_SUFFIX:
-        return sb_str_ends(name, h->text);
-    case SB_HOST_PREFIX:
-        return sb_str_starts(name, h->text);
-    case SB_HOST_EXACT:
-        break;
-    }
-    return sb_str_eq(name, h->text);
-}
-
-/* The tree saw to a prefix already; of regexes the first listed that matches counts. */
-static bool path_fits(struct sb_lookup *l, const struct sb_cand *cand, struct sb_hit *hit)
-{
-    if (!cand->nregexes) {
-        hit->prefix = sb_str_first(l->q->path, cand->nprefixes ? cand->prefixes[0].len : 0);
-        return true;
-    }
-    for (size_t i = 0; i < cand->nregexes; i++) {
-        size_t start, end;
-
-        if (!sb_regex_match(cand->regexes[i], l->q->path, &start, &end, &l->regexes))
-            continue;
-        hit->prefix = sb_str_n(l->q->path.p + start, end - start);
-        hit->regex = cand->regexes[i];
-        return true;
-    }
-    return false;
-}
-
-static bool has_header(const struct sb_lookup *l, const struct sb_rule *rule)
-{
-    for (size_t h = 0; h < rule->nheaders; h++) {
-        for (size_t i = 0; i < l->q->nheaders; i++) {
-            if (name_fits(l->q->headers[i].name, rule->headers[h].name))
-                return true;
-        }
-    }
-    return false;
-}
-
-static bool port_fits(const struct sb_lookup *l, const struct sb_tree_entry *entry)
-{
-    return entry->port == SB_ANY_PORT || entry->port == l->port;
-}
-
 /* Which kinds of attributes the request satisfies, each by itself, of a candidate that its host and
  * path lead to. */
 static unsigned kinds_hit(struct sb_lookup *l, const struct sb_tree_entry *entry)
@@ -151,11 +41,11 @@ static unsigned kinds_hit(struct sb_lookup *l, const struct sb_tree_entry *entry
     const struct sb_rule *rule = entry->cand->rule;
     struct sb_hit hit = {0};
 
-    if (!port_fits(l, entry) || !path_fits(l, entry->cand, &hit))
+    if (!sb_fits_port(l, entry) || !sb_fits_path(l, entry->cand, &hit))
         return 0;
     return (rule->category & (SB_KIND_HOST | SB_KIND_PATH)) |
-           (rule->category & SB_KIND_METHOD && method_fits(l, rule) ? SB_KIND_METHOD : 0) |
-           (has_header(l, rule) ? SB_KIND_HEADER : 0);
+           (rule->category & SB_KIND_METHOD && sb_fits_method(l, rule) ? SB_KIND_METHOD : 0) |
+           (sb_has_header(l, rule) ? SB_KIND_HEADER : 0);
 }
 
 /* The old router skips SNIs without TLS too, but looks at the route only when it starts at a
@@ -182,62 +72,7 @@ static bool sni_fits(struct search *s, const struct sb_rule *rule)
         return true;
     if (!l->tls && !(l->stream && l->traditional))
         return !l->traditional || sni_waived(s, rule);
-    for (size_t i = 0; l->q->sni.len && i < rule->nsnis; i++) {
-        if (host_fits(&rule->snis[i], l->q->sni))
-            return true;
-    }
-    return false;
-}
-
-static bool addr_fits(const struct sb_rule_net *net, const struct sb_addr *addr)
-{
-    unsigned whole = net->bits / 8, rest = net->bits % 8;
-
-    if (!net->has_ip)
-        return true;
-    if (!addr->known || addr->v6 != net->v6 || memcmp(addr->b, net->addr, whole) != 0)
-        return false;
-    return !rest || ((addr->b[whole] ^ net->addr[whole]) & (0xFF << (8 - rest)) & 0xFF) == 0;
-}
-
-static bool net_fits(const struct sb_rule_net *nets, size_t n, const struct sb_addr *addr,
-                     int32_t port)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (addr_fits(&nets[i], addr) && (nets[i].port == SB_ANY_PORT || nets[i].port == port))
-            return true;
-    }
-    return n == 0;
-}
-
-static void read_addr(struct sb_str text, struct sb_addr *out)
-{
-    char c[INET6_ADDRSTRLEN];
-
-    if (!text.len || text.len >= sizeof c)
-        return;
-    memcpy(c, text.p, text.len);
-    c[text.len] = '\0';
-    out->v6 = strchr(c, ':') != NULL;
-    out->known = inet_pton(out->v6 ? AF_INET6 : AF_INET, c, out->b) == 1;
-}
-
-void sb_lookup_addrs(struct sb_lookup *l)
-{
-    if (l->have_addrs)
-        return;
-    read_addr(l->q->source_ip, &l->source);
-    read_addr(l->q->destination_ip, &l->destination);
-    l->have_addrs = true;
-}
-
-static bool nets_fit(struct sb_lookup *l, const struct sb_rule *rule)
-{
-    if (!rule->nsources && !rule->ndestinations)
-        return true;
-    sb_lookup_addrs(l);
-    return net_fits(rule->sources, rule->nsources, &l->source, l->q->source_port) &&
-           net_fits(rule->destinations, rule->ndestinations, &l->destination, l->port);
+    return sb_fits_sni(l, rule);
 }
 
 static bool fits(struct search *s, const struct sb_tree_entry *entry, struct sb_hit *hit)
@@ -247,8 +82,9 @@ static bool fits(struct search *s, const struct sb_tree_entry *entry, struct sb_
 
     *hit = (struct sb_hit){0};
     l->candidates++;
-    return port_fits(l, entry) && method_fits(l, rule) && sni_fits(s, rule) && nets_fit(l, rule) &&
-           headers_fit(l, rule) && path_fits(l, entry->cand, hit);
+    return sb_fits_port(l, entry) && sb_fits_protocol(l, rule) && sb_fits_method(l, rule) &&
+           sni_fits(s, rule) && sb_fits_nets(l, rule) && sb_fits_headers(l, rule) &&
+           sb_fits_path(l, entry->cand, hit);
 }
 
 /* -- the walk ------------------------------------------------------------------------------------
@@ -427,8 +263,8 @@ static bool is_utf8(struct sb_str s)
     return true;
 }
 
-static void lookup_init(struct sb_lookup *l, const struct sb_router *r,
-                        const struct sb_router_request *q)
+void sb_lookup_init(struct sb_lookup *l, const struct sb_router *r,
+                    const struct sb_router_request *q)
 {
     *l = (struct sb_lookup){.r = r, .q = q};
     l->traditional = r->flavor == SB_ROUTER_TRADITIONAL;
@@ -469,7 +305,7 @@ bool sb_router_match(const struct sb_router *r, const struct sb_router_request *
     const struct sb_tree_entry *entry = NULL;
     struct sb_hit hit = {0};
 
-    lookup_init(&l, r, q);
+    sb_lookup_init(&l, r, q);
     /* Kong's engine refuses the whole request where a field that it reads is not UTF-8. */
     if (!(r->utf8_paths && !l.stream && !is_utf8(q->path))) {
         collect(r, &s);

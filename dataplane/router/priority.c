@@ -146,6 +146,12 @@ struct sb_rank sb_rank_stream(const struct sb_rule_row *row)
     return with_id(hi, row->id, 0);
 }
 
+/* Above every translated route. */
+struct sb_rank sb_rank_expression(const struct sb_rule_row *row)
+{
+    return with_id(0xFFULL << 56 | (uint64_t)row->priority, row->id, 0);
+}
+
 /* -- traditional ---------------------------------------------------------------------------------
  */
 

@@ -1,5 +1,5 @@
 /* rule.c - a route's row becomes conditions that are quick to check, and keys of the tree. */
-#include "dataplane/router/rule.h"
+#include "dataplane/router/expr.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -452,12 +452,31 @@ static enum sb_rc split_traditional(struct compiler *c)
     return SB_OK;
 }
 
+static enum sb_rc expression(struct compiler *c)
+{
+    struct sb_rule *rule = c->rule;
+    struct sb_cand *cand;
+    struct sb_expr *expr;
+    enum sb_rc rc = sb_expr_parse(rule->arena, c->row->expression, rule->stream, &expr, c->err);
+
+    if (rc)
+        return rc;
+    rule->cands = SB_NEW(rule->arena, struct sb_cand);
+    rule->uses_path = sb_expr_reads_path(expr);
+    cand = add_cand(rule, sb_rank_expression(c->row));
+    cand->expr = expr;
+    sb_expr_places(rule->arena, expr, rule->stream, &cand->places, &cand->nplaces);
+    return SB_OK;
+}
+
 static enum sb_rc candidates(struct compiler *c)
 {
     bool traditional = c->flavor == SB_ROUTER_TRADITIONAL;
     struct sb_rule *rule = c->rule;
     size_t npaths = c->row->paths ? c->row->paths->count : 0;
 
+    if (c->row->expression.p)
+        return expression(c);
     rule->cands = SB_NEW_N(rule->arena, struct sb_cand, npaths ? npaths : 1);
     if (!npaths || c->row->stream) {
         add_cand(rule, traditional      ? sb_rank_traditional(c->row, false, 0, 0)
@@ -482,21 +501,62 @@ static const struct sb_value *list_at(const struct sb_value *row, const char *ke
     return (sb_is(v, SB_V_ARRAY) || sb_is(v, SB_V_OBJECT)) && v->count ? v : NULL;
 }
 
-static bool is_stream(const struct sb_value *row)
+/* What the connection of a protocol is; 0 for unknown ones. */
+static unsigned connection_of(struct sb_str protocol)
 {
-    const struct sb_value *item;
+    static const struct {
+        const char *name;
+        unsigned bit;
+    } names[] = {
+        {"http",            SB_PROTO_HTTP },
+        {"grpc",            SB_PROTO_HTTP },
+        {"https",           SB_PROTO_HTTPS},
+        {"grpcs",           SB_PROTO_HTTPS},
+        {"tcp",             SB_PROTO_TCP  },
+        {"tls_passthrough", SB_PROTO_TCP  },
+        {"tls",             SB_PROTO_TLS  },
+        {"udp",             SB_PROTO_UDP  },
+    };
 
-    sb_array_each (item, sb_get(row, "protocols")) {
-        if (sb_is(item, SB_V_STR) &&
-            (sb_str_eq(item->s, SB_STR("tcp")) || sb_str_eq(item->s, SB_STR("udp")) ||
-             sb_str_starts(item->s, SB_STR("tls"))))
-            return true;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (sb_str_is(protocol, names[i].name))
+            return names[i].bit;
     }
-    return false;
+    return 0;
 }
 
-static void read_row(const struct sb_value *row, struct sb_rule_row *out)
+static unsigned connections_of(const struct sb_value *row)
 {
+    const struct sb_value *item;
+    unsigned set = 0;
+
+    sb_array_each (item, sb_get(row, "protocols"))
+        set |= sb_is(item, SB_V_STR) ? connection_of(item->s) : 0;
+    return set;
+}
+
+/* In the flavor expressions protocols are part of matching, but for a route of TLS alone: that one
+ * also meets plain connections, to redirect them. */
+static unsigned protocols_of(enum sb_router_flavor flavor, const struct sb_value *row)
+{
+    const struct sb_value *list = sb_get(row, "protocols");
+    struct sb_str only =
+        sb_is(list, SB_V_ARRAY) && list->count == 1 && list->items[0]->type == SB_V_STR
+            ? list->items[0]->s
+            : SB_STR("");
+
+    if (flavor != SB_ROUTER_EXPRESSIONS || sb_str_is(only, "https") || sb_str_is(only, "tls") ||
+        sb_str_is(only, "tls_passthrough"))
+        return 0;
+    return connections_of(row);
+}
+
+static void read_row(enum sb_router_flavor flavor, const struct sb_value *row,
+                     struct sb_rule_row *out)
+{
+    const struct sb_value *expression =
+        flavor == SB_ROUTER_EXPRESSIONS ? sb_get(row, "expression") : NULL;
+
     *out = (struct sb_rule_row){
         .id = sb_value_str_at(row, "id"),
         .methods = list_at(row, "methods"),
@@ -506,7 +566,9 @@ static void read_row(const struct sb_value *row, struct sb_rule_row *out)
         .snis = list_at(row, "snis"),
         .sources = list_at(row, "sources"),
         .destinations = list_at(row, "destinations"),
-        .stream = is_stream(row),
+        .expression = sb_is(expression, SB_V_STR) ? expression->s : (struct sb_str){NULL, 0},
+        .stream = connections_of(row) >= SB_PROTO_TCP,
+        .priority = sb_value_int_at(row, "priority", 0),
         .regex_priority = sb_value_int_at(row, "regex_priority", 0),
         .created_at = sb_value_int_at(row, "created_at", 0),
         .path_handling_v1 = sb_str_eq(sb_value_str_at(row, "path_handling"), SB_STR("v1")),
@@ -538,13 +600,14 @@ enum sb_rc sb_rule_compile(enum sb_router_flavor flavor, const struct sb_router_
     struct compiler c = {.rule = rule, .row = &row, .flavor = flavor, .err = err};
     enum sb_rc rc;
 
-    read_row(source->row, &row);
+    read_row(flavor, source->row, &row);
     rule->refs = 1;
     rule->arena = arena;
     rule->route = source->route;
     rule->id = sb_arena_str(arena, row.id);
     rule->stream = row.stream;
     rule->category = row.category;
+    rule->protocols = protocols_of(flavor, source->row);
     rule->path_handling_v1 = row.path_handling_v1 && flavor == SB_ROUTER_TRADITIONAL;
     rc = conditions(&c);
     rc = rc ? rc : candidates(&c);
@@ -663,22 +726,45 @@ static void place_section(struct placer *p, struct sb_cand *cand, char section)
     place_below(p);
 }
 
+static void place_expression(struct placer *p, struct sb_cand *cand)
+{
+    p->entry = (struct sb_tree_entry){cand->rank, cand, SB_ANY_PORT};
+    for (size_t i = 0; i < cand->nplaces; i++) {
+        if (cand->places[i].section == SB_PLACE_HOST)
+            key_host(&p->key, &cand->places[i].host);
+        else
+            sb_buf_char(&p->key, SB_TREE_ANY);
+        place_at(p, cand->places[i].path);
+        sb_buf_clear(&p->key);
+    }
+}
+
+static void place_cand(struct placer *p, struct sb_cand *cand)
+{
+    const struct sb_rule *rule = p->rule;
+    const struct sb_rule_host *list = rule->stream ? rule->snis : rule->hosts;
+    size_t n = rule->stream ? rule->nsnis : rule->nhosts;
+
+    if (cand->expr) {
+        place_expression(p, cand);
+        return;
+    }
+    for (size_t h = 0; h < n; h++)
+        place_host(p, cand, &list[h]);
+    if (!n)
+        place_section(p, cand, SB_TREE_ANY);
+    else if (rule->stream)
+        place_section(p, cand, SB_TREE_NO_SNI);
+}
+
 void sb_rule_places(const struct sb_rule *rule,
                     void (*fn)(void *arg, struct sb_str key, const struct sb_tree_entry *entry),
                     void *arg)
 {
     struct placer p = {.rule = rule, .fn = fn, .arg = arg};
-    const struct sb_rule_host *list = rule->stream ? rule->snis : rule->hosts;
-    size_t n = rule->stream ? rule->nsnis : rule->nhosts;
 
     sb_buf_init(&p.key, 0);
-    for (size_t i = 0; i < rule->ncands; i++) {
-        for (size_t h = 0; h < n; h++)
-            place_host(&p, &rule->cands[i], &list[h]);
-        if (!n)
-            place_section(&p, &rule->cands[i], SB_TREE_ANY);
-        else if (rule->stream)
-            place_section(&p, &rule->cands[i], SB_TREE_NO_SNI);
-    }
+    for (size_t i = 0; i < rule->ncands; i++)
+        place_cand(&p, &rule->cands[i]);
     sb_buf_release(&p.key);
 }

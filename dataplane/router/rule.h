@@ -55,6 +55,9 @@ struct sb_rule_net {
     int32_t port;  /* or SB_ANY_PORT */
 };
 
+struct sb_expr;
+struct sb_place;
+
 struct sb_cand {
     struct sb_rule *rule;
     struct sb_rank rank;
@@ -62,6 +65,10 @@ struct sb_cand {
     const struct sb_str *prefixes;
     struct sb_router_regex *const *regexes;
     size_t nprefixes, nregexes;
+    /* Or an expression, and where it is met. */
+    const struct sb_expr *expr;
+    const struct sb_place *places;
+    size_t nplaces;
 };
 
 struct sb_rule {
@@ -70,8 +77,9 @@ struct sb_rule {
     const struct sb_route *route;
     struct sb_str id;
     bool stream, path_handling_v1, uses_path;
-    unsigned category; /* SB_KIND bits: what the route sets */
-    unsigned methods;  /* sb_rule_method() bits; 0 and no more_methods: any */
+    unsigned category;  /* SB_KIND bits: what the route sets */
+    unsigned protocols; /* of connections that may match, HTTP HTTPS TCP TLS UDP; 0: all */
+    unsigned methods;   /* sb_rule_method() bits; 0 and no more_methods: any */
     const struct sb_str *more_methods;
     size_t nmore_methods;
     const struct sb_rule_host *hosts;
@@ -90,8 +98,10 @@ struct sb_rule {
 struct sb_rule_row {
     struct sb_str id;
     const struct sb_value *methods, *hosts, *paths, *headers, *snis, *sources, *destinations;
+    struct sb_str expression; /* p NULL: none, or the flavor has none */
     bool stream, path_handling_v1;
     unsigned category; /* SB_KIND bits */
+    int64_t priority;
     int64_t regex_priority, created_at;
 };
 
@@ -114,6 +124,7 @@ void sb_rule_unref(struct sb_rule *rule);
 struct sb_rank sb_rank_compatible(const struct sb_rule_row *row, bool regex, size_t length,
                                   size_t index);
 struct sb_rank sb_rank_stream(const struct sb_rule_row *row);
+struct sb_rank sb_rank_expression(const struct sb_rule_row *row);
 /* index: the path's place in the route, counted from 0. */
 struct sb_rank sb_rank_traditional(const struct sb_rule_row *row, bool regex, size_t length,
                                    size_t index);

@@ -144,11 +144,18 @@ static void traditional(void **state)
     check_flavor("traditional", SB_ROUTER_TRADITIONAL);
 }
 
+static void expressions(void **state)
+{
+    (void)state;
+    check_flavor("expressions", SB_ROUTER_EXPRESSIONS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(traditional_compatible),
         cmocka_unit_test(traditional),
+        cmocka_unit_test(expressions),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
