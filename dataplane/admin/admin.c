@@ -10,11 +10,12 @@ enum { BODY_MAX = 10 << 20, STATUS_BODY_MAX = 64 << 10 };
 struct sb_admin {
     struct sb_arena *arena; /* endpoints */
     atomic_bool draining;
-    struct sb_node admin, status;
+    struct sb_admin_node admin, status;
     struct sb_serve *serve_admin, *serve_status;
 };
 
-static void fill(struct sb_admin *admin, struct sb_node *n, const struct sb_admin_parts *parts)
+static void fill(struct sb_admin *admin, struct sb_admin_node *n,
+                 const struct sb_admin_parts *parts)
 {
     const char *database = sb_settings_str(parts->settings, "database");
 
@@ -32,9 +33,9 @@ static enum sb_rc serve_admin(struct sb_admin *admin, struct sb_err *err)
         .listen = "admin_listen",
         .tls = "admin_ssl",
         .body_max = body_max > 0 ? (size_t)body_max : SIZE_MAX / 2,
-        .answer = sb_node_answer,
-        .tick = sb_node_tick,
-        .close = sb_node_close,
+        .answer = sb_admin_answer,
+        .tick = sb_admin_tick,
+        .close = sb_admin_close,
         .node = &admin->admin,
         .credentials = true,
     };
@@ -50,7 +51,7 @@ static enum sb_rc serve_status(struct sb_admin *admin, struct sb_err *err)
         .listen = "status_listen",
         .tls = "status_ssl",
         .body_max = STATUS_BODY_MAX,
-        .answer = sb_node_answer,
+        .answer = sb_admin_answer,
         .node = &admin->status,
     };
 

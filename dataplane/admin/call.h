@@ -12,7 +12,7 @@
 #include "schema/entity.h"
 #include "shared/value.h"
 
-struct sb_node;
+struct sb_admin_node;
 
 enum sb_method { /* bits, for what an endpoint takes */
                  SB_GET = 1,
@@ -38,7 +38,7 @@ struct sb_header {
 };
 
 struct sb_call {
-    struct sb_node *node;
+    struct sb_admin_node *node;
     struct sb_arena *arena;
     int64_t began_us;
 

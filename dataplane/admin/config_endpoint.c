@@ -27,7 +27,7 @@ static void get_config(struct sb_call *c)
     struct sb_schema_ctx ctx;
     struct sb_buf text;
 
-    sb_node_ctx(c, &ctx);
+    sb_admin_ctx(c, &ctx);
     doc = sb_declarative_dump(&ctx, rows ? rows : sb_value_object(c->arena));
     sb_buf_init(&text, 0);
     sb_yaml_write(&text, doc);
@@ -156,7 +156,7 @@ static void post_config(struct sb_call *c)
     }
     if (!read_document(c, text, &doc))
         return;
-    sb_node_ctx(c, &ctx);
+    sb_admin_ctx(c, &ctx);
     if (sb_declarative_load(&ctx, doc, text.p ? text : SB_STR(""), &rows, hash, &e)) {
         refuse_content(c, &e);
         return;

@@ -27,8 +27,8 @@ enum { SIZE_DEFAULT = 100, SIZE_MAX_PAGE = 1000, TAGS_MAX = 5 };
 bool sb_entities_open(struct sb_call *c, struct sb_entities *x)
 {
     x->c = c;
-    x->store = sb_node_store(c);
-    sb_node_ctx(c, &x->ctx);
+    x->store = sb_admin_store(c);
+    sb_admin_ctx(c, &x->ctx);
     return x->store != NULL;
 }
 
@@ -38,7 +38,7 @@ bool sb_entities_ok(struct sb_entities *x, enum sb_rc rc)
     if (!rc)
         return true;
     if (x->e.code == SB_KONG_DATABASE_ERROR && !x->c->node->dbless)
-        sb_node_drop_store(x->c->node);
+        sb_admin_drop_store(x->c->node);
     sb_answer_error(x->c, &x->e);
     return false;
 }
@@ -143,7 +143,7 @@ static void answer_written(struct sb_entities *x, enum sb_rc rc, int status,
         sb_answer(x->c, status, entity);
     else
         sb_answer_nothing(x->c, status);
-    sb_node_wrote(x->c);
+    sb_admin_wrote(x->c);
 }
 
 /* -- pages ------------------------------------------------------------------------------------- */
@@ -267,8 +267,8 @@ static struct sb_value *next_url(struct sb_call *c, struct sb_str path, struct s
     return sb_value_str(c->arena, url);
 }
 
-void sb_answer_page(struct sb_call *c, struct sb_value *rows, struct sb_str path,
-                    struct sb_str offset, bool repeat)
+void sb_entities_page(struct sb_call *c, struct sb_value *rows, struct sb_str path,
+                      struct sb_str offset, bool repeat)
 {
     struct sb_value *body = sb_value_object(c->arena);
 
@@ -315,7 +315,7 @@ static void list(struct sb_entities *x, const struct sb_endpoint *e, const struc
         return;
     if (more)
         offset = offset_after(x->c->arena, e->kind, rows->items[rows->count - 1]);
-    sb_answer_page(x->c, rows, path, offset, !parent);
+    sb_entities_page(x->c, rows, path, offset, !parent);
 }
 
 /* -- /U and /U/{e} ----------------------------------------------------------------------------- */
@@ -630,17 +630,17 @@ static void add_table(endpoints_t *list, const struct sb_endpoint *table)
         sb_vec_push(list, *table);
 }
 
-struct sb_endpoint *sb_entity_endpoints(struct sb_arena *a, const struct sb_node *node)
+struct sb_endpoint *sb_entity_endpoints(struct sb_arena *a, const struct sb_admin_node *node)
 {
     endpoints_t list = {0};
     struct sb_endpoint *out;
 
-    add_table(&list, sb_node_endpoints);
+    add_table(&list, sb_info_endpoints);
     add_table(&list, sb_config_endpoints);
     add_table(&list, sb_special_endpoints);
     for (const struct sb_entity *const *kind = sb_entities(); *kind; kind++)
         if (!((*kind)->flags & SB_E_NO_API) && (*kind)->path &&
-            (!(*kind)->plugin || sb_node_plugin_enabled(node, sb_str_c((*kind)->plugin))))
+            (!(*kind)->plugin || sb_admin_plugin_enabled(node, sb_str_c((*kind)->plugin))))
             add_entity(&list, a, *kind);
     out = SB_NEW_N(a, struct sb_endpoint, list.len + 1);
     memcpy(out, list.p, sizeof *out * list.len);

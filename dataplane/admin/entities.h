@@ -30,8 +30,8 @@ struct sb_value *sb_entities_child(struct sb_entities *x, const struct sb_endpoi
 
 bool sb_entities_size(struct sb_entities *x, int *size);
 /* {"data", "next", "offset"}; offset "": the last page. repeat: next has tags and size again. */
-void sb_answer_page(struct sb_call *c, struct sb_value *rows, struct sb_str path,
-                    struct sb_str offset, bool repeat);
+void sb_entities_page(struct sb_call *c, struct sb_value *rows, struct sb_str path,
+                      struct sb_str offset, bool repeat);
 
 void sb_entities_upsert(struct sb_entities *x, const struct sb_entity *kind,
                         struct sb_store_key key, const struct sb_value *in);

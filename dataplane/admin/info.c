@@ -40,7 +40,7 @@ static struct sb_value *member(struct sb_call *c, struct sb_value *object, const
     return v;
 }
 
-struct sb_str sb_node_id(struct sb_call *c)
+struct sb_str sb_admin_id(struct sb_call *c)
 {
     char text[SB_UUID_TEXT_LEN + 1];
 
@@ -140,7 +140,7 @@ static struct sb_value *configuration(struct sb_call *c)
 
     loaded = member(c, all, "loaded_plugins");
     for (const struct sb_bundled_plugin *p = sb_bundled_plugins; p->name; p++)
-        if (sb_node_plugin_enabled(c->node, sb_str_c(p->name)))
+        if (sb_admin_plugin_enabled(c->node, sb_str_c(p->name)))
             set(c, loaded, p->name, sb_value_bool(c->arena, true));
     set(c, member(c, all, "loaded_vaults"), "env", sb_value_bool(c->arena, true));
     add_listeners(c, all, "proxy", "proxy_listen");
@@ -166,7 +166,7 @@ static bool listed(const struct sb_value *list, const struct sb_value *v)
 static struct sb_value *plugins_in_cluster(struct sb_call *c)
 {
     struct sb_value *names = sb_value_array(c->arena), *rows = NULL, *row;
-    struct sb_store *store = sb_node_store(c);
+    struct sb_store *store = sb_admin_store(c);
     struct sb_err err;
 
     if (store &&
@@ -183,7 +183,7 @@ static struct sb_value *plugins_on_server(struct sb_call *c)
     struct sb_value *all = sb_value_object(c->arena), *one;
 
     for (const struct sb_bundled_plugin *p = sb_bundled_plugins; p->name; p++) {
-        if (!sb_node_plugin_enabled(c->node, sb_str_c(p->name)))
+        if (!sb_admin_plugin_enabled(c->node, sb_str_c(p->name)))
             continue;
         one = member(c, all, p->name);
         set_text(c, one, "version", KONG_VERSION);
@@ -203,7 +203,7 @@ static void get_root(struct sb_call *c, const struct sb_endpoint *e)
     set_text(c, body, "version", KONG_VERSION);
     set_text(c, body, "edition", "community");
     set_text(c, body, "hostname", sb_arena_cstr(c->arena, sb_str_c(host)));
-    set(c, body, "node_id", sb_value_str(c->arena, sb_node_id(c)));
+    set(c, body, "node_id", sb_value_str(c->arena, sb_admin_id(c)));
     set_text(c, body, "lua_version", "none");
     timers = member(c, body, "timers");
     set_int(c, timers, "running", 0);
@@ -225,7 +225,7 @@ static void get_enabled_plugins(struct sb_call *c, const struct sb_endpoint *e)
 
     (void)e;
     for (const struct sb_bundled_plugin *p = sb_bundled_plugins; p->name; p++)
-        if (sb_node_plugin_enabled(c->node, sb_str_c(p->name)))
+        if (sb_admin_plugin_enabled(c->node, sb_str_c(p->name)))
             sb_array_push(c->arena, list, sb_value_text(c->arena, p->name));
     set(c, body, "enabled_plugins", list);
     sb_answer(c, 200, body);
@@ -303,7 +303,7 @@ static struct sb_value *amount(struct sb_call *c, const struct unit *u, double b
 }
 
 /* What the process takes of the machine's memory. */
-double sb_resident_bytes(void)
+double sb_admin_resident_bytes(void)
 {
     long pages = 0;
     FILE *f = fopen("/proc/self/statm", "re");
@@ -322,12 +322,12 @@ static void add_memory(struct sb_call *c, struct sb_value *body, const struct un
     member(c, memory, "lua_shared_dicts");
     one = sb_value_object(c->arena);
     set_int(c, one, "pid", getpid());
-    set(c, one, "http_allocated_gc", amount(c, u, sb_resident_bytes()));
+    set(c, one, "http_allocated_gc", amount(c, u, sb_admin_resident_bytes()));
     sb_array_push(c->arena, list, one);
     set(c, memory, "workers_lua_vms", list);
 }
 
-void sb_get_status(struct sb_call *c, const struct sb_endpoint *e)
+void sb_admin_get_status(struct sb_call *c, const struct sb_endpoint *e)
 {
     struct sb_value *body = sb_value_object(c->arena), *server;
     struct sb_config_state state;
@@ -357,7 +357,7 @@ void sb_get_status(struct sb_call *c, const struct sb_endpoint *e)
     sb_answer(c, 200, body);
 }
 
-void sb_get_dns(struct sb_call *c, const struct sb_endpoint *e)
+void sb_admin_get_dns(struct sb_call *c, const struct sb_endpoint *e)
 {
     (void)e;
     sb_answer_message(c, 501, "not implemented with the legacy DNS client");
@@ -396,7 +396,7 @@ static void put_level(struct sb_call *c, const struct sb_endpoint *e)
     }
 }
 
-void sb_node_tick(struct sb_node *n)
+void sb_admin_tick(struct sb_admin_node *n)
 {
     if (!n->level_until_ms || sb_clock_ms() < n->level_until_ms)
         return;
@@ -444,22 +444,22 @@ static void post_validate(struct sb_call *c, const struct sb_endpoint *e)
         sb_answer_message(c, 404, "No entity named '%.*s'", SB_ARG(c->params[0]));
         return;
     }
-    sb_node_ctx(c, &ctx);
+    sb_admin_ctx(c, &ctx);
     if (sb_entity_insert(&ctx, kind, c->input, &valid, &error))
         sb_answer_error(c, &error);
     else
         sb_answer_message(c, 200, "schema validation successful");
 }
 
-const struct sb_endpoint sb_node_endpoints[] = {
+const struct sb_endpoint sb_info_endpoints[] = {
     {"/",                             SB_GET, get_root},
     {"/endpoints",                       SB_GET, get_endpoints},
-    {"/status",                    SB_GET, sb_get_status},
-    {"/status/dns",                  SB_GET, sb_get_dns},
+    {"/status",                    SB_GET, sb_admin_get_status},
+    {"/status/dns",                  SB_GET, sb_admin_get_dns},
     {"/plugins/enabled",                       SB_GET, get_enabled_plugins},
-    {"/schemas/{entity}/validate",                  SB_POST, post_validate},
+    {"/schemas/{entity}/validate",            SB_POST, post_validate},
     {"/debug/node/log-level",                   SB_GET, get_level},
-    {"/debug/node/log-level/{level}",                     SB_PUT, put_level},
+    {"/debug/node/log-level/{level}",               SB_PUT, put_level},
     {"/cache",              SB_DELETE, no_cache},
     {"/cache/{key}",            SB_GET | SB_DELETE, no_cache},
     {"/clustering/data-planes",    SB_GET, refuse_clustering},

@@ -4,13 +4,13 @@
 
 #include "dataplane/admin/node.h"
 
-void sb_get_status(struct sb_call *c, const struct sb_endpoint *e);
-void sb_get_dns(struct sb_call *c, const struct sb_endpoint *e);
+void sb_admin_get_status(struct sb_call *c, const struct sb_endpoint *e);
+void sb_admin_get_dns(struct sb_call *c, const struct sb_endpoint *e);
 
-struct sb_str sb_node_id(struct sb_call *c);
-double sb_resident_bytes(void);
+struct sb_str sb_admin_id(struct sb_call *c);
+double sb_admin_resident_bytes(void);
 
 /* Once a second, on the admin thread: a log level that was lent goes back. */
-void sb_node_tick(struct sb_node *n);
+void sb_admin_tick(struct sb_admin_node *n);
 
 #endif

@@ -16,7 +16,7 @@ enum { TRUST_MS = 1000 }; /* a session that worked so lately is taken to work st
 
 /* -- the store --------------------------------------------------------------------------------- */
 
-void sb_node_drop_store(struct sb_node *n)
+void sb_admin_drop_store(struct sb_admin_node *n)
 {
     sb_store_free(n->store);
     n->store = NULL;
@@ -24,12 +24,12 @@ void sb_node_drop_store(struct sb_node *n)
     n->pg = NULL;
 }
 
-void sb_node_close(struct sb_node *n)
+void sb_admin_close(struct sb_admin_node *n)
 {
-    sb_node_drop_store(n);
+    sb_admin_drop_store(n);
 }
 
-static bool session_works(struct sb_node *n)
+static bool session_works(struct sb_admin_node *n)
 {
     struct sb_err err;
 
@@ -38,7 +38,7 @@ static bool session_works(struct sb_node *n)
     return sb_clock_ms() - n->used_ms < TRUST_MS || !sb_pg_exec(n->pg, "SELECT 1", &err);
 }
 
-static enum sb_rc connect(struct sb_node *n, struct sb_err *err)
+static enum sb_rc connect(struct sb_admin_node *n, struct sb_err *err)
 {
     struct sb_pg_config config = {0};
     enum sb_rc rc;
@@ -49,7 +49,7 @@ static enum sb_rc connect(struct sb_node *n, struct sb_err *err)
 }
 
 /* Rows that are served, put into a store that can be asked. */
-static enum sb_rc load_rows(struct sb_node *n, struct sb_arena *a, struct sb_err *err)
+static enum sb_rc load_rows(struct sb_admin_node *n, struct sb_arena *a, struct sb_err *err)
 {
     struct sb_value *rows = sb_config_rows(n->parts.config, a);
     struct sb_store *store = sb_store_memory();
@@ -72,7 +72,7 @@ static enum sb_rc load_rows(struct sb_node *n, struct sb_arena *a, struct sb_err
     return SB_OK;
 }
 
-static enum sb_rc refresh(struct sb_node *n, struct sb_err *err)
+static enum sb_rc refresh(struct sb_admin_node *n, struct sb_err *err)
 {
     struct sb_config_state state;
     struct sb_arena *a;
@@ -89,29 +89,29 @@ static enum sb_rc refresh(struct sb_node *n, struct sb_err *err)
     return rc;
 }
 
-struct sb_store *sb_node_store(struct sb_call *c)
+struct sb_store *sb_admin_store(struct sb_call *c)
 {
-    struct sb_node *n = c->node;
+    struct sb_admin_node *n = c->node;
     struct sb_err err;
     enum sb_rc rc = SB_OK;
 
     if (n->dbless) {
         rc = refresh(n, &err);
     } else if (!session_works(n)) {
-        sb_node_drop_store(n);
+        sb_admin_drop_store(n);
         rc = connect(n, &err);
     }
     n->used_ms = sb_clock_ms();
     if (!rc)
         return n->store;
     if (!n->dbless)
-        sb_node_drop_store(n);
+        sb_admin_drop_store(n);
     sb_error("admin: %s", err.text);
     sb_answer_message(c, 500, "An unexpected error occurred");
     return NULL;
 }
 
-void sb_node_wrote(struct sb_call *c)
+void sb_admin_wrote(struct sb_call *c)
 {
     uint64_t version = sb_store_version(c->node->store);
 
@@ -123,7 +123,7 @@ void sb_node_wrote(struct sb_call *c)
 
 /* -- checks ------------------------------------------------------------------------------------ */
 
-bool sb_node_plugin_enabled(const struct sb_node *n, struct sb_str name)
+bool sb_admin_plugin_enabled(const struct sb_admin_node *n, struct sb_str name)
 {
     size_t count;
     const struct sb_str *items = sb_settings_list(n->parts.settings, "plugins", &count);
@@ -136,10 +136,10 @@ bool sb_node_plugin_enabled(const struct sb_node *n, struct sb_str name)
 
 static bool enabled(void *arg, struct sb_str name)
 {
-    return sb_node_plugin_enabled(arg, name);
+    return sb_admin_plugin_enabled(arg, name);
 }
 
-void sb_node_ctx(struct sb_call *c, struct sb_schema_ctx *ctx)
+void sb_admin_ctx(struct sb_call *c, struct sb_schema_ctx *ctx)
 {
     const char *flavor = sb_settings_str(c->node->parts.settings, "router_flavor");
 
@@ -287,7 +287,7 @@ static void answer_options(struct sb_call *c, unsigned methods)
                      c->request_headers.len ? c->request_headers : SB_STR("Content-Type"));
 }
 
-void sb_node_answer(struct sb_call *c)
+void sb_admin_answer(struct sb_call *c)
 {
     const struct sb_endpoint *e;
     unsigned method = c->method == SB_HEAD ? SB_GET : c->method;

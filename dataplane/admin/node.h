@@ -13,7 +13,7 @@
 
 struct sb_endpoint;
 
-struct sb_node {
+struct sb_admin_node {
     struct sb_admin_parts parts;
     atomic_bool *draining;
     bool dbless;
@@ -40,28 +40,28 @@ struct sb_endpoint {
 
 /* The store, connected or up to date; NULL when the database does not answer: then the call has its
  * answer. */
-struct sb_store *sb_node_store(struct sb_call *c);
+struct sb_store *sb_admin_store(struct sb_call *c);
 /* The session may be broken: have another next time. */
-void sb_node_drop_store(struct sb_node *n);
-void sb_node_close(struct sb_node *n);
+void sb_admin_drop_store(struct sb_admin_node *n);
+void sb_admin_close(struct sb_admin_node *n);
 
 /* The context for checks, with the node's plugins and router flavour. */
-void sb_node_ctx(struct sb_call *c, struct sb_schema_ctx *ctx);
-bool sb_node_plugin_enabled(const struct sb_node *n, struct sb_str name);
+void sb_admin_ctx(struct sb_call *c, struct sb_schema_ctx *ctx);
+bool sb_admin_plugin_enabled(const struct sb_admin_node *n, struct sb_str name);
 
 /* A write went through: the same node serves it at once, and the answer says its version. */
-void sb_node_wrote(struct sb_call *c);
+void sb_admin_wrote(struct sb_call *c);
 
 /* Finds the endpoint and answers the call. */
-void sb_node_answer(struct sb_call *c);
+void sb_admin_answer(struct sb_call *c);
 
 /* Tables of endpoints, each ended by pattern NULL. */
-extern const struct sb_endpoint sb_node_endpoints[];    /* /, /status, /cache ... */
+extern const struct sb_endpoint sb_info_endpoints[];    /* /, /status, /cache ... */
 extern const struct sb_endpoint sb_config_endpoints[];  /* /config */
 extern const struct sb_endpoint sb_status_endpoints[];  /* of the status listener */
 extern const struct sb_endpoint sb_special_endpoints[]; /* of entities with ways of their own */
 
 /* All endpoints of the Admin API: the tables above, and what the field tables give. */
-struct sb_endpoint *sb_entity_endpoints(struct sb_arena *a, const struct sb_node *node);
+struct sb_endpoint *sb_entity_endpoints(struct sb_arena *a, const struct sb_admin_node *node);
 
 #endif

@@ -20,9 +20,9 @@ struct sb_serve_config {
     size_t body_max;
     /* Answers the call; called on the thread. */
     void (*answer)(struct sb_call *c);
-    void (*tick)(struct sb_node *node);  /* once a second, on the thread; may be NULL */
-    void (*close)(struct sb_node *node); /* after the last call, on the thread; may be NULL */
-    struct sb_node *node;
+    void (*tick)(struct sb_admin_node *node);  /* once a second, on the thread; may be NULL */
+    void (*close)(struct sb_admin_node *node); /* after the last call, on the thread; may be NULL */
+    struct sb_admin_node *node;
     bool credentials; /* Access-Control-Allow-Credentials, as the Admin API sends */
 };
 

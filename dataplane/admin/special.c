@@ -83,7 +83,7 @@ static void list_targets(struct sb_entities *x, const struct sb_value *upstream)
         next = sb_arena_printf(x->c->arena, "%lld", (long long)(from + size));
     path = sb_arena_printf(x->c->arena, "/upstreams/%.*s/targets",
                            SB_ARG(sb_url_encode(x->c->arena, x->c->params[0])));
-    sb_answer_page(x->c, rows, path, next, false);
+    sb_entities_page(x->c, rows, path, next, false);
 }
 
 static void targets(struct sb_call *c, const struct sb_endpoint *e)
@@ -223,7 +223,7 @@ static void list_tags(struct sb_entities *x, const struct sb_str *tag)
         path = sb_arena_printf(x->c->arena, "/tags/%.*s", SB_ARG(sb_url_encode(x->c->arena, *tag)));
     if (more)
         offset = tag_offset(x->c->arena, &found[n - 1], tag != NULL);
-    sb_answer_page(x->c, rows, path, offset, true);
+    sb_entities_page(x->c, rows, path, offset, true);
 }
 
 static void tags(struct sb_call *c, const struct sb_endpoint *e)
@@ -270,7 +270,7 @@ static void consumers(struct sb_call *c, const struct sb_endpoint *e)
     rows = sb_value_array(c->arena);
     if (found)
         sb_array_push(c->arena, rows, found);
-    sb_answer_page(c, rows, SB_STR("/consumers"), SB_STR(""), false);
+    sb_entities_page(c, rows, SB_STR("/consumers"), SB_STR(""), false);
 }
 
 /* A patch of a plugin is read and checked by the plugin's schema: it must say which. */

@@ -85,7 +85,7 @@ static void version(struct sb_call *c, const struct sb_endpoint *e)
     sb_object_set(a, body, SB_STR("left_out"),
                   s.left_out ? sb_config_left_out(c->node->parts.config, a) : sb_value_array(a));
     sb_object_set(a, body, SB_STR("release"), sb_value_text(a, SB_VERSION));
-    sb_object_set(a, body, SB_STR("node_id"), sb_value_str(a, sb_node_id(c)));
+    sb_object_set(a, body, SB_STR("node_id"), sb_value_str(a, sb_admin_id(c)));
     sb_answer(c, 200, body);
 }
 
@@ -119,7 +119,7 @@ static void add_kong_metrics(struct sb_buf *b, struct sb_call *c, const struct s
         {"waiting",  s->connections_waiting },
         {"writing",  s->connections_writing },
     };
-    struct sb_str id = sb_node_id(c);
+    struct sb_str id = sb_admin_id(c);
 
     head(b, "kong_nginx_connections_total", "gauge", "Number of connections by subsystem");
     for (size_t i = 0; i < sizeof connections / sizeof *connections; i++)
@@ -167,7 +167,7 @@ static void add_own_metrics(struct sb_buf *b, const struct sb_proxy_stats *s,
     metric(b, "silverback_config_changed_seconds", "gauge",
            "When what is served last changed, since 1970", (double)state->changed_ms / 1000);
     metric(b, "process_resident_memory_bytes", "gauge", "Memory of the process",
-           sb_resident_bytes());
+           sb_admin_resident_bytes());
 }
 
 static void metrics(struct sb_call *c, const struct sb_endpoint *e)
@@ -187,10 +187,10 @@ static void metrics(struct sb_call *c, const struct sb_endpoint *e)
 }
 
 const struct sb_endpoint sb_status_endpoints[] = {
-    {"/status",       SB_GET, sb_get_status},
-    {"/status/ready",  SB_GET | SB_POST, ready},
-    {"/status/dns", SB_GET, sb_get_dns},
-    {"/metrics",          SB_GET, metrics},
-    {"/silverback/version",   SB_GET, version},
-    {NULL    },
+    {"/status",            SB_GET, sb_admin_get_status},
+    {"/status/ready", SB_GET | SB_POST, ready},
+    {"/status/dns",      SB_GET, sb_admin_get_dns},
+    {"/metrics",               SB_GET, metrics},
+    {"/silverback/version",        SB_GET, version},
+    {NULL   },
 };
