@@ -41,8 +41,8 @@ def long_functions(path, text):
     for number, line in enumerate(text.split("\n"), 1):
         if line == "{":
             start = number
-        elif line == "}" and start:
-            if number - start > FUNCTION_LINES_MAX:
+        elif line.startswith("}"):
+            if line == "}" and start and number - start > FUNCTION_LINES_MAX:
                 yield f"{path}:{start}: a function of {number - start} lines (at most {FUNCTION_LINES_MAX})"
             start = None
 
