@@ -7,8 +7,8 @@
 BUILD    ?= build
 SANITIZE ?=
 WERROR   ?= -Werror
-OUT      := $(BUILD)$(if $(SANITIZE),/$(subst $(comma),-,$(SANITIZE)))
 comma    := ,
+OUT      := $(BUILD)$(if $(SANITIZE),/$(subst $(comma),-,$(SANITIZE)))
 PYTHON   ?= /usr/bin/python3
 VERSION  := 0.1.0
 

@@ -95,6 +95,7 @@ struct sb_worker {
 
     struct sb_listener *listeners;
     size_t nlisteners;
+    bool open; /* the listeners accept */
     bool draining, stopping;
 
     struct {

@@ -213,6 +213,14 @@ void sb_worker_client_gone(struct sb_worker *w)
         w->stopping = true;
 }
 
+/* Nobody is let in before there is something to serve: until then the kernel keeps them waiting. */
+static void open_doors(struct sb_worker *w)
+{
+    for (size_t i = 0; !w->open && i < w->nlisteners; i++)
+        event_add(&w->listeners[i].event, NULL);
+    w->open = true;
+}
+
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
     struct sb_worker *w = arg;
@@ -226,9 +234,10 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
         switch (m->kind) {
         case SB_MSG_SNAPSHOT:
             swap_snapshot(w, m->publication);
+            open_doors(w);
             break;
         case SB_MSG_DRAIN:
-            w->draining = true;
+            w->draining = w->open = true;
             close_listeners(w);
             sb_clients_drain(w, false);
             sb_worker_client_gone(w);
@@ -328,7 +337,6 @@ static enum sb_rc open_listeners(struct sb_worker *w, struct sb_err *err)
             return sb_err_set(err, SB_IO, "proxy_listen: cannot listen on %.*s: %s",
                               SB_ARG(l->listen->text), strerror(errno));
         event_assign(&l->event, w->base, l->fd, EV_READ | EV_PERSIST, on_accept, l);
-        event_add(&l->event, NULL);
     }
     return SB_OK;
 }

@@ -32,9 +32,9 @@ struct sb_proxy_stats {
     uint64_t upstream_connects, upstream_reuses;
 };
 
-/* Opens the listeners and starts the threads. There is no snapshot yet: every request is answered
- * 404, "no Route matched with those values". Settings are read during the call only. On failure
- * nothing is left open, and err names the setting. */
+/* Opens the listeners and starts the threads. Connections wait in the kernel until the first snapshot
+ * is published. Settings are read during the call only. On failure nothing is left open, and err
+ * names the setting. */
 SB_MUST enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_workers **out,
                                     struct sb_err *err);
 
