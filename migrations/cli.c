@@ -92,18 +92,17 @@ static enum sb_rc connect_db(const struct sb_settings *s, const struct options *
                              struct sb_pg **out, struct sb_err *err)
 {
     struct sb_pg_config config;
+    struct sb_err why;
     enum sb_rc rc;
 
     if (strcmp(sb_settings_str(s, "database") ? sb_settings_str(s, "database") : "", "off") == 0)
         return sb_err_set(err, SB_INVALID, "there is nothing to migrate: database is off");
     sb_settings_pg(s, false, &config);
     config.application = "silverback-migrations";
-    rc = sb_pg_connect(&config, out, err);
+    rc = sb_pg_connect(&config, out, &why);
     if (!rc && o->db_timeout_s <= 0 && config.timeout_ms < STATEMENT_TIMEOUT_MS)
-        rc = sb_pg_set_timeout(*out, STATEMENT_TIMEOUT_MS, err);
-    if (rc)
-        sb_err_at(err, "[PostgreSQL error]");
-    return rc;
+        rc = sb_pg_set_timeout(*out, STATEMENT_TIMEOUT_MS, &why);
+    return rc ? sb_err_set(err, rc, "[PostgreSQL error] %.1900s", why.text) : SB_OK;
 }
 
 /* What a verb does with a session; returns the exit code. */

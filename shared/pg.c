@@ -31,6 +31,7 @@
 
 #include "shared/buf.h"
 #include "shared/clock.h"
+#include "shared/digest.h"
 #include "shared/log.h"
 #include "shared/map.h"
 
@@ -521,17 +522,22 @@ static const char *system_ca(void)
     return NULL;
 }
 
-static enum sb_rc add_ca(struct sb_buf *b, struct sb_arena *a, struct sb_str path,
+/* An item is `system`, a path, PEM text, or PEM text in base64. */
+static enum sb_rc add_ca(struct sb_buf *b, struct sb_arena *a, struct sb_str item,
                          struct sb_err *err)
 {
-    const char *file = sb_str_is(path, "system") ? system_ca() : sb_arena_cstr(a, path);
+    const char *file = sb_str_is(item, "system") ? system_ca() : sb_arena_cstr(a, item);
+    struct sb_str pem = item;
 
     if (!file)
         return sb_err_set(err, SB_INVALID,
                           "lua_ssl_trusted_certificate: no system certificate store was found");
-    if (!sb_buf_read_file(b, file))
+    if (sb_str_starts(pem, SB_STR("-----BEGIN")) ||
+        (sb_base64_decode(a, item, &pem) && sb_str_starts(pem, SB_STR("-----BEGIN"))))
+        sb_buf_str(b, pem);
+    else if (!sb_buf_read_file(b, file))
         return sb_err_set(err, SB_INVALID,
-                          "lua_ssl_trusted_certificate: failed loading certificate from %s: %s",
+                          "lua_ssl_trusted_certificate: failed loading certificate from %.200s: %s",
                           file, strerror(errno));
     sb_buf_char(b, '\n');
     return SB_OK;

@@ -36,7 +36,7 @@ struct sb_pg_config {
     bool ssl, ssl_required, ssl_verify;
     const char *ssl_version;        /* the least: tlsv1_2, tlsv1_3; NULL or "any": TLS 1.2 */
     const char *ssl_cert, *ssl_key; /* paths; NULL: no client certificate */
-    const char *ssl_ca; /* lua_ssl_trusted_certificate: paths, comma separated; "system" */
+    const char *ssl_ca; /* lua_ssl_trusted_certificate: "system", paths or PEM, comma separated */
     bool read_only;     /* transactions are read-only: for pg_ro_* */
 };
 

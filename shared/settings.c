@@ -704,31 +704,6 @@ static bool pg_on(const struct sb_settings *s, bool ro, const char *what)
     return v && (strcmp(v, "on") == 0 || strcmp(v, "true") == 0);
 }
 
-/* libpq reads its CA from one file: the first item that is a path, or the system's bundle. */
-static const char *trusted_bundle(const struct sb_settings *s)
-{
-    static const char *const system[] = {
-        "/etc/ssl/certs/ca-certificates.crt",
-        "/etc/pki/tls/certs/ca-bundle.crt",
-        "/etc/ssl/ca-bundle.pem",
-        "/etc/pki/tls/cacert.pem",
-        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-        "/etc/ssl/cert.pem",
-    };
-    size_t n;
-    const struct sb_str *items = sb_settings_list(s, "lua_ssl_trusted_certificate", &n);
-
-    for (size_t i = 0; i < n; i++) {
-        if (items[i].p[0] == '/')
-            return items[i].p;
-    }
-    for (size_t i = 0; i < sizeof system / sizeof *system; i++) {
-        if (access(system[i], R_OK) == 0)
-            return system[i];
-    }
-    return NULL;
-}
-
 bool sb_settings_pg(const struct sb_settings *s, bool ro, struct sb_pg_config *out)
 {
     const char *port = pg_str(s, ro, "port"), *timeout = pg_str(s, ro, "timeout");
@@ -750,7 +725,7 @@ bool sb_settings_pg(const struct sb_settings *s, bool ro, struct sb_pg_config *o
         .ssl_version = pg_str(s, ro, "ssl_version"),
         .ssl_cert = pg_str(s, ro, "ssl_cert"),
         .ssl_key = pg_str(s, ro, "ssl_cert_key"),
-        .ssl_ca = trusted_bundle(s),
+        .ssl_ca = sb_settings_str(s, "lua_ssl_trusted_certificate"),
         .read_only = ro,
     };
     return true;
