@@ -552,7 +552,7 @@ static struct sb_value *collect(struct sb_doc *d, bool shown)
             if (n->kind != *kind)
                 continue;
             if (shown)
-                sb_object_set(d->arena, of_kind, n->id, shown_row(d, n));
+                sb_object_append(d->arena, of_kind, n->id, shown_row(d, n));
             else
                 sb_array_push(d->arena, of_kind, n->row);
         }

@@ -47,7 +47,6 @@ enum sb_fflag {
     SB_F_LEN_MIN_0 = 1 << 9, /* the empty string is fine */
     SB_F_CASCADE = 1 << 10,  /* foreign: deleting the parent deletes this */
     SB_F_OPTIONAL = 1 << 11, /* a record that may be null (records are required else) */
-    SB_F_IMMUTABLE = 1 << 12,
     SB_F_ABSTRACT = 1 << 13,    /* filled by the subschema (plugins.config) */
     SB_F_EXPRESSIONS = 1 << 14, /* exists only with router_flavor expressions */
 };

@@ -400,15 +400,29 @@ static struct sb_value *fill_record(struct pass *p, const struct scope *s,
                                     const struct sb_shorthand *shorthands,
                                     const struct sb_value *input);
 
-static struct sb_value *default_of(struct pass *p, const struct sb_field *f)
+/* A default's text as a value. Most are a word, a number or a plain string: those need no parser.
+ */
+static struct sb_value *literal(struct sb_arena *a, struct sb_str s)
 {
     struct sb_value *v = NULL;
+    int64_t i;
+
+    if (sb_str_is(s, "true") || sb_str_is(s, "false"))
+        return sb_value_bool(a, s.p[0] == 't');
+    if (sb_str_int(s, &i))
+        return sb_value_int(a, i);
+    if (s.p[0] == '"' && sb_str_chr(s, '\\', 0) < 0)
+        return sb_value_str(a, sb_str_n(s.p + 1, s.len - 2));
+    sb_assert(sb_json_parse(a, s, &v, NULL) == SB_OK);
+    return v;
+}
+
+static struct sb_value *default_of(struct pass *p, const struct sb_field *f)
+{
     const struct scope s = {f->fields, NULL};
 
-    if (f->def) {
-        sb_assert(sb_json_parse(p->ctx->arena, sb_str_c(f->def), &v, NULL) == SB_OK);
-        return v;
-    }
+    if (f->def)
+        return literal(p->ctx->arena, sb_str_c(f->def));
     if (f->type == SB_T_RECORD && is_required(f) && !(f->flags & SB_F_ABSTRACT))
         return fill_record(p, &s, f->shorthands, NULL);
     return NULL;
@@ -602,7 +616,7 @@ static struct sb_value *shallow_copy(struct sb_arena *a, const struct sb_value *
     const struct sb_member *m;
 
     sb_object_each (m, v)
-        sb_object_set(a, copy, m->key, m->value);
+        sb_object_append(a, copy, m->key, m->value);
     return copy;
 }
 

@@ -29,7 +29,7 @@ static struct sb_value *from_jsonc(struct sb_arena *a, struct json_object *o)
     case json_type_object:
         v = sb_value_object(a);
         json_object_object_foreach(o, key, child)
-            sb_object_set(a, v, sb_arena_str(a, sb_str_c(key)), from_jsonc(a, child));
+            sb_object_append(a, v, sb_arena_str(a, sb_str_c(key)), from_jsonc(a, child));
         return v;
     case json_type_null:
     default:

@@ -117,19 +117,25 @@ static struct sb_member *member(const struct sb_value *object, struct sb_str key
     return NULL;
 }
 
+void sb_object_append(struct sb_arena *a, struct sb_value *object, struct sb_str key,
+                      struct sb_value *v)
+{
+    sb_assert(object->type == SB_V_OBJECT && v);
+    if (object->count == object->cap)
+        object->members = grown(a, object, object->members, sizeof *object->members);
+    object->members[object->count++] = (struct sb_member){key, v};
+}
+
 void sb_object_set(struct sb_arena *a, struct sb_value *object, struct sb_str key,
                    struct sb_value *v)
 {
     struct sb_member *m = member(object, key);
 
-    sb_assert(object->type == SB_V_OBJECT && v);
-    if (m) {
+    if (m)
         m->value = v;
-        return;
-    }
-    if (object->count == object->cap)
-        object->members = grown(a, object, object->members, sizeof *object->members);
-    object->members[object->count++] = (struct sb_member){key, v};
+    else
+        sb_object_append(a, object, key, v);
+    sb_assert(v);
 }
 
 bool sb_object_remove(struct sb_value *object, struct sb_str key)

@@ -56,6 +56,10 @@ void sb_array_push(struct sb_arena *a, struct sb_value *array, struct sb_value *
 /* Sets or replaces in place; the key slice is kept, not copied. */
 void sb_object_set(struct sb_arena *a, struct sb_value *object, struct sb_str key,
                    struct sb_value *v);
+/* The same for a key that is known not to be there yet: no look-up, so that large objects build in
+ * linear time. */
+void sb_object_append(struct sb_arena *a, struct sb_value *object, struct sb_str key,
+                      struct sb_value *v);
 bool sb_object_remove(struct sb_value *object, struct sb_str key); /* order of the rest stays */
 
 /* The member, or NULL: also when object is NULL or not an object, so that look-ups chain. */

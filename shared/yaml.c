@@ -304,16 +304,8 @@ static struct sb_member *mapping_find(struct mapping *m, struct sb_str key)
 static void mapping_add(struct reader *r, struct mapping *m, struct sb_str key, struct sb_value *v)
 {
     struct sb_value *o = m->object;
-    struct sb_member *members;
 
-    if (o->count == o->cap) {
-        o->cap = o->cap ? o->cap * 2 : 4;
-        members = sb_arena_alloc(r->arena, o->cap * sizeof *members);
-        if (o->count)
-            memcpy(members, o->members, o->count * sizeof *members);
-        o->members = members;
-    }
-    o->members[o->count++] = (struct sb_member){key, v};
+    sb_object_append(r->arena, o, key, v);
     if (o->count == INDEX_FROM + 1) {
         for (uintptr_t i = 0; i < o->count; i++)
             sb_map_set(&m->index, o->members[i].key, (void *)(i + 1));
