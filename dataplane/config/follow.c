@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "schema/changelog.h"
+#include "schema/changelog.h"
 #include "schema/store.h"
 #include "shared/clock.h"
 #include "shared/digest.h"
@@ -223,77 +224,15 @@ static enum sb_rc load_kind(struct sb_follower *f, const char *name, struct sb_e
     return rc;
 }
 
-/* What the log has to say: the position it leads to, and what changed on the way. */
-struct delta {
-    bool whole; /* the log does not lead here from where we are */
-    uint64_t version;
-    int64_t mark;
-    struct {
-        bool all, any;
-        struct sb_map ids; /* keys; values don't matter */
-    } kinds[KINDS];
-};
-
-static void delta_release(struct delta *d)
-{
-    for (int k = 0; k < KINDS; k++)
-        sb_map_release(&d->kinds[k].ids);
-}
-
-static int kind_of_table(struct sb_str table)
-{
-    const struct sb_entity *kind = sb_entity_by_table(table);
-
-    for (int k = 0; kind && k < KINDS; k++) {
-        if (strcmp(kinds[k], kind->name) == 0)
-            return k;
-    }
-    return -1;
-}
-
-static void note_change(struct delta *d, const struct sb_change *change)
-{
-    int k = kind_of_table(change->table);
-
-    if (k < 0)
-        return;
-    d->kinds[k].any = true;
-    d->kinds[k].all = change->all || change->nids > IDS_MAX;
-    for (size_t i = 0; !d->kinds[k].all && i < change->nids; i++)
-        sb_map_set(&d->kinds[k].ids, change->ids[i], d);
-}
-
-static enum sb_rc read_delta(struct sb_follower *f, struct sb_arena *a, struct delta *d,
-                             struct sb_err *err)
-{
-    struct sb_changes changes;
-    enum sb_rc rc;
-
-    rc = sb_changes_read(f->reader, a, (int64_t)f->state.version, f->state.mark, &changes, err);
-    if (rc)
-        return rc;
-    d->whole = changes.reload;
-    d->version = (uint64_t)changes.version;
-    d->mark = changes.mark;
-    for (size_t i = 0; i < changes.n; i++)
-        note_change(d, &changes.list[i]);
-    return SB_OK;
-}
-
 /* The rows of the ids as they are now; those that are not there any more are dropped. */
 static enum sb_rc load_ids(struct sb_follower *f, struct sb_arena *a, const char *name,
-                           const struct sb_map *changed, struct sb_err *err)
+                           const struct sb_change *change, struct sb_err *err)
 {
-    struct sb_str *ids = SB_NEW_N(a, struct sb_str, changed->count);
     struct sb_map there = {0};
-    struct sb_map_slot *slot;
     struct sb_value *rows = NULL, *row;
-    size_t n = 0;
-    enum sb_rc rc;
+    enum sb_rc rc = sb_store_rows(f->store, a, sb_entity_find(sb_str_c(name)), change->ids,
+                                  change->nids, &rows, err);
 
-    sb_map_each (slot, changed)
-        ids[n++] = slot->key;
-    rc = sb_store_rows(f->store, a, sb_entity_find(sb_str_c(name)), ids, n, &rows, err);
     if (rc) {
         sb_err_at(err, "%s", name);
         return rc;
@@ -302,94 +241,90 @@ static enum sb_rc load_ids(struct sb_follower *f, struct sb_arena *a, const char
         sb_map_set(&there, sb_value_str_at(row, "id"), row);
         sb_model_put(f->model, sb_str_c(name), row, false);
     }
-    for (size_t i = 0; i < n; i++) {
-        if (!sb_map_get(&there, ids[i]))
-            sb_model_drop(f->model, sb_str_c(name), ids[i]);
+    for (size_t i = 0; i < change->nids; i++) {
+        if (!sb_map_get(&there, change->ids[i]))
+            sb_model_drop(f->model, sb_str_c(name), change->ids[i]);
     }
     sb_map_release(&there);
     return SB_OK;
 }
 
-static enum sb_rc apply_delta(struct sb_follower *f, struct sb_arena *a, const struct delta *d,
-                              struct sb_err *err)
+/* The kind of a table that the log speaks of; NULL: one that we don't know. */
+static const char *kind_of_table(struct sb_str table)
 {
-    for (int k = 0; k < KINDS; k++) {
-        enum sb_rc rc = SB_OK;
+    const struct sb_entity *kind = sb_entity_by_table(table);
 
-        if (d->kinds[k].all)
-            rc = load_kind(f, kinds[k], err);
-        else if (d->kinds[k].any)
-            rc = load_ids(f, a, kinds[k], &d->kinds[k].ids, err);
-        if (rc)
-            return rc;
+    for (int k = 0; kind && k < KINDS; k++) {
+        if (strcmp(kinds[k], kind->name) == 0)
+            return kinds[k];
     }
-    return SB_OK;
+    return NULL;
 }
 
-static enum sb_rc read_position(struct sb_follower *f, struct delta *d, struct sb_err *err)
+static enum sb_rc apply_changes(struct sb_follower *f, struct sb_arena *a,
+                                const struct sb_changes *changes, struct sb_err *err)
 {
-    struct sb_pg_rows rows = {0};
-    enum sb_rc rc =
-        sb_pg_query(f->reader, "SELECT version, mark FROM silverback_version", NULL, 0, &rows, err);
+    enum sb_rc rc = SB_OK;
 
-    if (rc)
+    if (changes->reload) {
+        sb_info("config: loading version %lld whole", (long long)changes->version);
+        for (int k = 0; k < KINDS && !rc; k++)
+            rc = load_kind(f, kinds[k], err);
         return rc;
-    if (sb_pg_next(&rows)) {
-        d->version = (uint64_t)sb_pg_int(&rows, 0);
-        d->mark = sb_pg_int(&rows, 1);
-    } else {
-        rc = sb_err_set(err, SB_INVALID,
-                        "the database has no change log; run "
-                        "'silverback-migrations up'");
     }
-    sb_pg_rows_release(&rows);
+    for (size_t i = 0; i < changes->n && !rc; i++) {
+        const struct sb_change *change = &changes->list[i];
+        const char *kind = kind_of_table(change->table);
+
+        if (kind)
+            rc = change->all ? load_kind(f, kind, err) : load_ids(f, a, kind, change, err);
+    }
     return rc;
 }
 
 /* Reads whatever is needed to be at the newest version. When that fails half way the model is
  * between two versions, and must be loaded whole before it is shown or saved: it has version 0. */
-static enum sb_rc read_changes(struct sb_follower *f, struct sb_arena *a, struct delta *d,
-                               struct sb_err *err)
+static enum sb_rc read_changes(struct sb_follower *f, struct sb_arena *a,
+                               struct sb_changes *changes, struct sb_err *err)
 {
-    enum sb_rc rc = SB_OK;
+    enum sb_rc rc =
+        sb_changes_read(f->reader, a, (int64_t)f->state.version, f->state.mark, changes, err);
 
-    d->whole = !f->state.version;
-    if (!d->whole && (rc = read_delta(f, a, d, err)))
-        return rc;
-    if (!d->whole && d->version == f->state.version)
-        return SB_OK;
-    if (d->whole && (rc = read_position(f, d, err)))
-        return rc;
-    if (d->whole)
-        sb_info("config: loading version %llu whole", (unsigned long long)d->version);
-    for (int k = 0; d->whole && k < KINDS && !rc; k++)
-        rc = load_kind(f, kinds[k], err);
-    if (!d->whole)
-        rc = apply_delta(f, a, d, err);
     if (rc)
+        return rc;
+    rc = apply_changes(f, a, changes, err);
+    if (rc) {
         f->state.version = 0;
+        f->state.mark = 0;
+    }
     return rc;
+}
+
+static void arrive(struct sb_follower *f, const struct sb_changes *changes, bool *changed)
+{
+    struct sb_follow_state *s = &f->state;
+    uint64_t version = (uint64_t)changes->version;
+
+    *changed = changes->reload || version != s->version;
+    s->loads += changes->reload;
+    s->deltas += *changed && !changes->reload;
+    s->version = version;
+    s->mark = changes->mark;
+    if (changes->reload || s->newest < version)
+        s->newest = version; /* also back, after a restore */
 }
 
 static enum sb_rc catch_up(struct sb_follower *f, bool *changed, struct sb_err *err)
 {
     struct sb_arena *a = sb_arena_new(0);
-    struct delta d = {0};
+    struct sb_changes changes = {0};
     enum sb_rc rc = begin(f, err);
 
     if (rc == SB_OK)
-        rc = read_changes(f, a, &d, err);
+        rc = read_changes(f, a, &changes, err);
     finish(f);
-    if (rc == SB_OK && (d.whole || d.version != f->state.version)) {
-        *changed = true;
-        f->state.loads += d.whole;
-        f->state.deltas += !d.whole;
-        f->state.version = d.version;
-        f->state.mark = d.mark;
-    }
-    if (rc == SB_OK && (d.whole || f->state.newest < d.version))
-        f->state.newest = d.version; /* also back, after a restore */
-    delta_release(&d);
+    if (rc == SB_OK)
+        arrive(f, &changes, changed);
     sb_arena_free(a);
     return rc;
 }
