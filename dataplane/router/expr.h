@@ -20,6 +20,7 @@
 #define SB_DATAPLANE_ROUTER_EXPR_H
 
 #include "dataplane/router/lookup.h"
+#include "shared/buf.h"
 
 enum sb_expr_kind { SB_EXPR_AND, SB_EXPR_OR, SB_EXPR_NOT, SB_EXPR_PREDICATE };
 
@@ -87,6 +88,9 @@ SB_MUST enum sb_rc sb_expr_parse(struct sb_arena *a, struct sb_str text, bool st
 SB_MUST enum sb_rc sb_expr_read(struct sb_arena *a, struct sb_str text, struct sb_expr **out,
                                 struct sb_err *err);
 SB_MUST enum sb_rc sb_expr_check(struct sb_expr *e, bool stream, struct sb_err *err);
+
+/* Appends the expression that stands for a row's attributes; nothing when it has none. */
+void sb_expr_spell(struct sb_buf *b, const struct sb_rule_row *row);
 
 /* Does the request fit? Sets hit by the predicates on http.path that held. */
 bool sb_expr_eval(const struct sb_expr *e, struct sb_lookup *l, struct sb_hit *hit);

@@ -84,6 +84,12 @@ size_t sb_router_captures(const struct sb_router_match *m, struct sb_str path,
  * only when there is something to do. */
 bool sb_path_normalise(struct sb_str path, char *out, size_t *len);
 
+/* Is this route's expression, or what stands for its attributes, right? flavor points to an enum
+ * sb_router_flavor (sb_schema_ctx.route_compiles has this shape). Not for the flavor traditional,
+ * whose rules are the schema's alone. The message is what Kong puts behind "Router Expression
+ * failed validation: ". Any thread. */
+bool sb_router_route_compiles(void *flavor, const struct sb_value *route, struct sb_err *err);
+
 /* -- building, on the config thread -- */
 
 /* One route to compile: its stored row and what it will point to. */

@@ -551,8 +551,8 @@ static unsigned protocols_of(enum sb_router_flavor flavor, const struct sb_value
     return connections_of(row);
 }
 
-static void read_row(enum sb_router_flavor flavor, const struct sb_value *row,
-                     struct sb_rule_row *out)
+void sb_rule_row_read(enum sb_router_flavor flavor, const struct sb_value *row,
+                      struct sb_rule_row *out)
 {
     const struct sb_value *expression =
         flavor == SB_ROUTER_EXPRESSIONS ? sb_get(row, "expression") : NULL;
@@ -600,7 +600,7 @@ enum sb_rc sb_rule_compile(enum sb_router_flavor flavor, const struct sb_router_
     struct compiler c = {.rule = rule, .row = &row, .flavor = flavor, .err = err};
     enum sb_rc rc;
 
-    read_row(flavor, source->row, &row);
+    sb_rule_row_read(flavor, source->row, &row);
     rule->refs = 1;
     rule->arena = arena;
     rule->route = source->route;

@@ -105,6 +105,10 @@ struct sb_rule_row {
     int64_t regex_priority, created_at;
 };
 
+/* Slices of row. */
+void sb_rule_row_read(enum sb_router_flavor flavor, const struct sb_value *row,
+                      struct sb_rule_row *out);
+
 /* The bit of a well-known method; 0 for others. */
 unsigned sb_rule_method(struct sb_str method);
 

@@ -90,6 +90,23 @@ static void check_request(struct sb_arena *a, const struct sb_router *r, const s
         check_match(a, c, &q, &m, expect);
 }
 
+/* What the schema asks of a route that is stored. */
+static void check_validation(const struct sb_value *c, enum sb_router_flavor flavor,
+                             const struct sb_value *v)
+{
+    struct sb_str want = sb_value_str_at(v, "error"), got;
+    struct sb_err err = {0};
+
+    checked++;
+    sb_router_route_compiles(&flavor, sb_get(v, "route"), &err);
+    got = sb_str_c(err.text);
+    if (sb_str_eq(got, want))
+        return;
+    wrong++;
+    print_error("%.*s\n%.*s\nnot\n%.*s\n", SB_ARG(sb_value_str_at(c, "name")), SB_ARG(got),
+                SB_ARG(want));
+}
+
 static void check_case(struct sb_str line, const char *flavor_name, enum sb_router_flavor flavor)
 {
     struct sb_arena *a = sb_arena_new(0);
@@ -108,6 +125,8 @@ static void check_case(struct sb_str line, const char *flavor_name, enum sb_rout
     r = sb_router_build(b);
     sb_array_each (item, sb_get(c, "requests"))
         check_request(a, r, c, item);
+    sb_array_each (item, sb_get(c, "validations"))
+        check_validation(c, flavor, item);
     sb_router_drop(b, r);
     sb_router_builder_free(b);
     sb_arena_free(a);

@@ -80,6 +80,24 @@ def expected_of(expect, trusted):
     return out
 
 
+PREFIX = 'Router Expression failed validation: '
+
+
+def validation_of(step):
+    """A route given to the schema, and what the router said of it; None when others objected."""
+    admin = step.get('admin', {})
+    if admin.get('path') != '/schemas/routes/validate' or 'json' not in admin:
+        return None
+    expect = step['expect']
+    if expect['status'] == 200:
+        return {'route': admin['json'], 'error': None}
+    errors = expect['json'].get('fields', {}).get('@entity', [])
+    words = [e[len(PREFIX):] for e in errors if e.startswith(PREFIX)]
+    if not words or words[0].startswith('cannot set'):
+        return None
+    return {'route': admin['json'], 'error': words[0]}
+
+
 def main():
     def origin_of(text):
         found = re.search(r'\{\{#?(\w+)\}\}', text)
@@ -101,11 +119,12 @@ def main():
                 expect = expected_of(step.get('expect') or {}, trusted) if 'request' in step else None
                 if expect:
                     requests.append(dict(request_of(step['request']), expect=expect))
+            validations = [v for v in map(validation_of, case['steps']) if v]
             text = json.dumps({
                 'name': name, 'flavor': flavor,
-                'routes': list(routes_of(config, origin_of)), 'requests': requests,
+                'routes': list(routes_of(config, origin_of)), 'requests': requests, 'validations': validations,
             })
-            if requests:
+            if requests or validations:
                 print(text.replace('{{proxy}}', str(PROXY_PORT)).replace('{{#proxy}}', str(PROXY_PORT)))
 
 
