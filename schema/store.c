@@ -588,6 +588,8 @@ static enum sb_rc show(struct sb_store *s, struct sb_schema_ctx *ctx, const stru
 
     if ((kind->flags & SB_E_TTL) && (s->null_ttl || sb_get(row, "ttl")))
         sb_object_set(ctx->arena, entity, SB_STR("ttl"), shown_ttl(ctx->arena, row));
+    else
+        sb_object_remove(entity, SB_STR("ttl"));
     *out = entity;
     return special && special->shown ? special->shown(s, ctx, entity, e) : SB_OK;
 }

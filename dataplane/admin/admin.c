@@ -52,10 +52,11 @@ static enum sb_rc serve_status(struct sb_admin *admin, struct sb_err *err)
         .tls = "status_ssl",
         .body_max = STATUS_BODY_MAX,
         .answer = sb_admin_answer,
+        .close = sb_admin_close,
         .node = &admin->status,
     };
 
-    admin->status.endpoints = sb_status_endpoints;
+    admin->status.endpoints = sb_status_listener_endpoints(admin->arena, &admin->status);
     return sb_serve_start(&config, &admin->serve_status, err);
 }
 

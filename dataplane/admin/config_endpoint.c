@@ -59,14 +59,14 @@ static bool unchanged(struct sb_call *c, struct sb_str text)
     return sb_str_eq(sb_hex(c->arena, md5, sizeof md5), sb_str_c(state.hash));
 }
 
+/* why: a whole sentence. */
 static void refuse_document(struct sb_call *c, const char *why)
 {
     struct sb_kong_error e = {.code = SB_KONG_DECLARATIVE_CONFIG,
                               .fields = sb_value_object(c->arena)};
     struct sb_str text;
 
-    text = sb_arena_printf(c->arena, "failed parsing declarative configuration: %s", why);
-    sb_object_set(c->arena, e.fields, SB_STR("error"), sb_value_str(c->arena, text));
+    sb_object_set(c->arena, e.fields, SB_STR("error"), sb_value_text(c->arena, why));
     text = sb_kong_lua_text(c->arena, e.fields);
     e.message = sb_arena_printf(c->arena, "declarative config is invalid: %.*s", SB_ARG(text));
     sb_answer_error(c, &e);
@@ -91,7 +91,7 @@ static bool read_document(struct sb_call *c, struct sb_str text, struct sb_value
 
     *doc = c->input;
     if (!text.p && c->is_form) {
-        refuse_document(c, "expected an object");
+        refuse_document(c, "failed parsing declarative configuration: expected an object");
         return false;
     }
     if (!text.p)
@@ -109,8 +109,23 @@ static bool read_document(struct sb_call *c, struct sb_str text, struct sb_value
 
 /* -- the answer -------------------------------------------------------------------------------- */
 
+/* The row with null for what it lacks. */
+static struct sb_value *with_nulls(struct sb_call *c, const struct sb_schema_ctx *ctx,
+                                   const struct sb_entity *kind, const struct sb_value *row)
+{
+    struct sb_value *all = sb_value_object(c->arena), *v;
+
+    for (const struct sb_field *f = kind->fields; f->name; f++) {
+        if ((f->flags & SB_F_EXPRESSIONS) && !ctx->expressions)
+            continue;
+        v = sb_get(row, f->name);
+        sb_object_set(c->arena, all, sb_str_c(f->name), v ? v : sb_value_null(c->arena));
+    }
+    return all;
+}
+
 /* {entity: {id: entity}} */
-static struct sb_value *by_id(struct sb_call *c, struct sb_schema_ctx *ctx,
+static struct sb_value *by_id(struct sb_call *c, const struct sb_schema_ctx *ctx,
                               const struct sb_value *rows)
 {
     struct sb_value *all = sb_value_object(c->arena), *one, *row;
@@ -124,19 +139,18 @@ static struct sb_value *by_id(struct sb_call *c, struct sb_schema_ctx *ctx,
         one = sb_value_object(c->arena);
         sb_array_each (row, m->value)
             sb_object_set(c->arena, one, sb_value_str_at(row, kind->primary_key),
-                          sb_entity_read(ctx, kind, row));
+                          with_nulls(c, ctx, kind, row));
         sb_object_set(c->arena, all, m->key, one);
     }
     return all;
 }
 
-/* The plain form has no list of its own, the flattened one keeps only what belongs to no entity. */
 static void refuse_content(struct sb_call *c, struct sb_kong_error *e)
 {
     static const char *const yes[] = {"true", "1", "on", "yes", NULL};
 
-    if (!flag(c, "flatten_errors", yes))
-        e->flattened = NULL;
+    if (flag(c, "flatten_errors", yes))
+        sb_declarative_flatten(c->arena, e);
     sb_answer_error(c, e);
 }
 

@@ -630,10 +630,18 @@ static void add_table(endpoints_t *list, const struct sb_endpoint *table)
         sb_vec_push(list, *table);
 }
 
-struct sb_endpoint *sb_entity_endpoints(struct sb_arena *a, const struct sb_admin_node *node)
+static const struct sb_endpoint *finish(struct sb_arena *a, endpoints_t *list)
+{
+    struct sb_endpoint *out = SB_NEW_N(a, struct sb_endpoint, list->len + 1);
+
+    memcpy(out, list->p, sizeof *out * list->len);
+    sb_vec_release(list);
+    return out;
+}
+
+const struct sb_endpoint *sb_entity_endpoints(struct sb_arena *a, const struct sb_admin_node *node)
 {
     endpoints_t list = {0};
-    struct sb_endpoint *out;
 
     add_table(&list, sb_info_endpoints);
     add_table(&list, sb_config_endpoints);
@@ -642,8 +650,16 @@ struct sb_endpoint *sb_entity_endpoints(struct sb_arena *a, const struct sb_admi
         if (!((*kind)->flags & SB_E_NO_API) && (*kind)->path &&
             (!(*kind)->plugin || sb_admin_plugin_enabled(node, sb_str_c((*kind)->plugin))))
             add_entity(&list, a, *kind);
-    out = SB_NEW_N(a, struct sb_endpoint, list.len + 1);
-    memcpy(out, list.p, sizeof *out * list.len);
-    sb_vec_release(&list);
-    return out;
+    return finish(a, &list);
+}
+
+const struct sb_endpoint *sb_status_listener_endpoints(struct sb_arena *a,
+                                                       const struct sb_admin_node *node)
+{
+    endpoints_t list = {0};
+
+    add_table(&list, sb_status_endpoints);
+    if (node->dbless)
+        add_table(&list, sb_status_target_endpoints);
+    return finish(a, &list);
 }

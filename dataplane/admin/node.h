@@ -58,10 +58,14 @@ void sb_admin_answer(struct sb_call *c);
 /* Tables of endpoints, each ended by pattern NULL. */
 extern const struct sb_endpoint sb_info_endpoints[];    /* /, /status, /cache ... */
 extern const struct sb_endpoint sb_config_endpoints[];  /* /config */
-extern const struct sb_endpoint sb_status_endpoints[];  /* of the status listener */
 extern const struct sb_endpoint sb_special_endpoints[]; /* of entities with ways of their own */
+extern const struct sb_endpoint sb_status_endpoints[];  /* of the status listener */
+extern const struct sb_endpoint sb_status_target_endpoints[]; /* ... without a database */
 
 /* All endpoints of the Admin API: the tables above, and what the field tables give. */
-struct sb_endpoint *sb_entity_endpoints(struct sb_arena *a, const struct sb_admin_node *node);
+const struct sb_endpoint *sb_entity_endpoints(struct sb_arena *a, const struct sb_admin_node *node);
+/* Those of the status listener. */
+const struct sb_endpoint *sb_status_listener_endpoints(struct sb_arena *a,
+                                                       const struct sb_admin_node *node);
 
 #endif

@@ -2,6 +2,7 @@
  *
  *   targets        only below their upstream, newest first; PUT does what PATCH does
  *   tags           rows that no one writes: they follow from the tags of everything else
+ *   acls           are named by their group below their consumer
  *   consumers      can be asked for by custom_id
  *   plugins        a PATCH that does not say which plugin it is about means the stored one
  *   certificates   say in Kong's full words that an id is not there
@@ -244,6 +245,80 @@ static void tags(struct sb_call *c, const struct sb_endpoint *e)
     sb_answer_error(c, &x.e);
 }
 
+/* -- acls -------------------------------------------------------------------------------------- */
+
+/* By id, or by the group within the consumer; NULL: answered, or, where that is no end, missing. */
+static struct sb_value *find_acl(struct sb_entities *x, const struct sb_value *consumer,
+                                 struct sb_str text)
+{
+    struct sb_store_page page = {
+        .size = 1000, .parent_field = "consumer", .parent_id = sb_value_str_at(consumer, "id")};
+    struct sb_value *rows, *row;
+    bool more = true;
+
+    while (more) {
+        if (!sb_entities_ok(
+                x, sb_store_list(x->store, &x->ctx, entity("acls"), &page, &rows, &more, &x->e)))
+            return NULL;
+        sb_array_each (row, rows)
+            if (sb_str_ieq(sb_value_str_at(row, "id"), text) ||
+                sb_str_eq(sb_value_str_at(row, "group"), text))
+                return row;
+        if (rows->count)
+            page.after_id = sb_value_str_at(rows->items[rows->count - 1], "id");
+    }
+    return NULL;
+}
+
+/* PUT by group: that group it shall be. */
+static void put_acl(struct sb_entities *x, const struct sb_value *consumer,
+                    const struct sb_value *found)
+{
+    struct sb_arena *a = x->c->arena;
+    struct sb_value *in = sb_value_copy(a, sb_entities_input(x, entity("acls")));
+    struct sb_value *parent = sb_value_object(a);
+    struct sb_store_key key = {"id", x->c->params[1]};
+    char fresh[SB_UUID_TEXT_LEN + 1];
+    struct sb_uuid id = sb_uuid_v4();
+
+    if (!sb_uuid_parse(x->c->params[1], &id)) {
+        sb_object_set(a, in, SB_STR("group"), sb_value_str(a, x->c->params[1]));
+        sb_uuid_format(&id, fresh);
+        key.value = found ? sb_value_str_at(found, "id") : sb_arena_str(a, sb_str_c(fresh));
+    }
+    sb_object_set(a, parent, SB_STR("id"), sb_get(consumer, "id"));
+    sb_object_set(a, in, SB_STR("consumer"), parent);
+    sb_entities_upsert(x, entity("acls"), key, in);
+}
+
+static void acl(struct sb_call *c, const struct sb_endpoint *e)
+{
+    struct sb_store_key key = {"id", {0}};
+    struct sb_entities x = {0};
+    struct sb_value *consumer, *found;
+
+    (void)e;
+    if (!sb_entities_open(c, &x))
+        return;
+    consumer = sb_entities_find(&x, entity("consumers"), c->params[0]);
+    if (!consumer)
+        return;
+    found = find_acl(&x, consumer, c->params[1]);
+    if (c->status)
+        return;
+    key.value = sb_value_str_at(found, "id");
+    if (c->method == SB_PUT)
+        put_acl(&x, consumer, found);
+    else if (!found)
+        sb_answer_not_found(c);
+    else if (c->method & (SB_GET | SB_HEAD))
+        sb_answer(c, 200, found);
+    else if (c->method == SB_DELETE)
+        sb_entities_delete(&x, entity("acls"), key);
+    else
+        sb_entities_update(&x, entity("acls"), key, sb_entities_input(&x, entity("acls")));
+}
+
 /* -- consumers, plugins, certificates ---------------------------------------------------------- */
 
 static void consumers(struct sb_call *c, const struct sb_endpoint *e)
@@ -358,10 +433,19 @@ const struct sb_endpoint sb_special_endpoints[] = {
     {"/upstreams/{upstreams}/targets",              SB_GET | SB_POST, targets},
     {"/upstreams/{upstreams}/targets/all",                              SB_GET, targets},
     {"/upstreams/{upstreams}/targets/{targets}",                 WHOLE, target},
-    {"/tags",                              SB_GET | SB_POST, tags},
-    {"/tags/{tags}",           SB_GET, tags},
-    {"/consumers",                                   SB_GET | SB_POST, consumers},
-    {"/plugins/{plugins}",       WHOLE, plugin},
-    {"/certificates/{certificates}",                                   WHOLE, certificate},
-    {NULL},
+    {"/consumers/{consumers}/acls/{acls}",                              WHOLE, acl},
+    {"/tags",           SB_GET | SB_POST, tags},
+    {"/tags/{tags}",                                   SB_GET, tags},
+    {"/consumers",       SB_GET | SB_POST, consumers},
+    {"/plugins/{plugins}",                                   WHOLE, plugin},
+    {"/certificates/{certificates}", WHOLE, certificate},
+    {NULL                                   },
+};
+
+/* What the status listener of a node without a database shows. */
+const struct sb_endpoint sb_status_target_endpoints[] = {
+    {"/upstreams/{upstreams}/targets",     SB_GET, targets},
+    {"/upstreams/{upstreams}/targets/all",                             SB_GET, targets},
+    {"/upstreams/{upstreams}/targets/{targets}", SB_GET, target},
+    {NULL                            },
 };
