@@ -43,10 +43,10 @@ enum sb_fflag {
     SB_F_TIMESTAMP = 1 << 5,
     SB_F_REFERENCEABLE = 1 << 6, /* may hold {vault://...} */
     SB_F_ENCRYPTED = 1 << 7,
-    SB_F_TRANSIENT = 1 << 8, /* not a column */
-    SB_F_LEN_MIN_0 = 1 << 9, /* the empty string is fine */
-    SB_F_CASCADE = 1 << 10,  /* foreign: deleting the parent deletes this */
-    SB_F_OPTIONAL = 1 << 11, /* a record that may be null (records are required else) */
+    SB_F_TRANSIENT = 1 << 8,    /* not a column */
+    SB_F_LEN_MIN_0 = 1 << 9,    /* the empty string is fine */
+    SB_F_CASCADE = 1 << 10,     /* foreign: deleting the parent deletes this */
+    SB_F_OPTIONAL = 1 << 11,    /* a record that may be null (records are required else) */
     SB_F_ABSTRACT = 1 << 13,    /* filled by the subschema (plugins.config) */
     SB_F_EXPRESSIONS = 1 << 14, /* exists only with router_flavor expressions */
 };

@@ -121,3 +121,68 @@ const char *sb_check_cors_origin(struct sb_schema_ctx *ctx, const struct sb_fiel
         return NULL;
     return sb_say(ctx, "'%.*s' is not a valid regex", SB_ARG(v->s));
 }
+
+/* -- transformers: entries are name:value ----------------------------------------------------- */
+
+static void split_entry(struct sb_str entry, struct sb_str *name, struct sb_str *value)
+{
+    ptrdiff_t colon = sb_str_chr(entry, ':', 0);
+
+    *name = colon < 0 ? entry : sb_str_first(entry, (size_t)colon);
+    *value = colon < 0 ? SB_STR("") : sb_str_from(entry, (size_t)colon);
+    while (value->len && value->p[0] == ':')
+        *value = sb_str_from(*value, 1);
+}
+
+static const char *must_be_header(struct sb_schema_ctx *ctx, const struct sb_field *f,
+                                  struct sb_str name)
+{
+    const struct sb_value v = {.type = SB_V_STR, .s = name};
+
+    if (name.len && !sb_check_header_name(ctx, f, &v))
+        return NULL;
+    return sb_say(ctx, "'%.*s' is not a valid header", SB_ARG(name));
+}
+
+const char *sb_check_header_entry(struct sb_schema_ctx *ctx, const struct sb_field *f,
+                                  const struct sb_value *v)
+{
+    struct sb_str name, value;
+
+    split_entry(v->s, &name, &value);
+    return must_be_header(ctx, f, name);
+}
+
+const char *sb_check_header_rename(struct sb_schema_ctx *ctx, const struct sb_field *f,
+                                   const struct sb_value *v)
+{
+    struct sb_str name, value;
+    const char *why;
+
+    split_entry(v->s, &name, &value);
+    why = must_be_header(ctx, f, name);
+    return why ? why : must_be_header(ctx, f, value);
+}
+
+const char *sb_check_has_value(struct sb_schema_ctx *ctx, const struct sb_field *f,
+                               const struct sb_value *v)
+{
+    struct sb_str name, value;
+
+    (void)f;
+    split_entry(v->s, &name, &value);
+    return value.len ? NULL : sb_say(ctx, "key '%.*s' has no value", SB_ARG(name));
+}
+
+void sb_check_proxy_scheme(struct sb_schema_ctx *ctx, const struct sb_value *entity,
+                           struct sb_value *errors)
+{
+    const struct sb_value *text = sb_value_at(entity, "config.proxy_url");
+    struct sb_url url;
+
+    if (!sb_is(text, SB_V_STR))
+        return;
+    sb_url_split(text->s, &url);
+    if (url.scheme.p && !sb_str_is(url.scheme, "http"))
+        sb_errors_entity(ctx->arena, errors, "proxy_url scheme must be http");
+}

@@ -562,20 +562,24 @@ static const struct sb_field f_106[] = {
     {0},
 };
 static const char *const s_107[] = {
+    "config.proxy_url", NULL,
+};
+static const char *const s_108[] = {
     "config.aws_key", "config.aws_secret", NULL,
 };
-static const struct sb_entity_check c_108[] = {
-    {.kind = SB_C_MUTUALLY_REQUIRED, .fields = s_107},
+static const struct sb_entity_check c_109[] = {
+    {.kind = SB_C_CUSTOM, .fields = s_107, .custom = sb_check_proxy_scheme},
+    {.kind = SB_C_MUTUALLY_REQUIRED, .fields = s_108},
     {0},
 };
-static const struct sb_subschema plugin_aws_lambda = {"aws-lambda", f_106, c_108};
-static const char *const s_109[] = {
+static const struct sb_subschema plugin_aws_lambda = {"aws-lambda", f_106, c_109};
+static const char *const s_110[] = {
     "grpc", "grpcs", "http", "https", "tcp", "tls", "tls_passthrough", "udp", NULL,
 };
-static const struct sb_field f_110[] = {
-    {.type = SB_T_STRING, .one_of = s_109},
-};
 static const struct sb_field f_111[] = {
+    {.type = SB_T_STRING, .one_of = s_110},
+};
+static const struct sb_field f_112[] = {
     {.name = "timeout", .type = SB_T_NUMBER, .def = "600000"},
     {.name = "keepalive", .type = SB_T_NUMBER, .def = "60000"},
     {.name = "https", .type = SB_T_BOOLEAN, .def = "true"},
@@ -588,86 +592,86 @@ static const struct sb_field f_111[] = {
     {.name = "functionname", .type = SB_T_STRING, .flags = SB_F_REQUIRED},
     {0},
 };
-static const struct sb_field f_112[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_111},
+static const struct sb_field f_113[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_112},
     {0},
 };
-static const struct sb_subschema plugin_azure_functions = {"azure-functions", f_112, NULL};
-static const struct sb_field f_113[] = {
+static const struct sb_subschema plugin_azure_functions = {"azure-functions", f_113, NULL};
+static const struct sb_field f_114[] = {
     {.name = "anonymous", .type = SB_T_STRING},
     {.name = "hide_credentials", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {.name = "realm", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"service\""},
     {0},
 };
-static const struct sb_field f_114[] = {
+static const struct sb_field f_115[] = {
     {.name = "consumer", .type = SB_T_FOREIGN, .reference = "consumers", .flags = SB_F_CASCADE, .eq = "null"},
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_113},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_114},
     {0},
 };
-static const struct sb_subschema plugin_basic_auth = {"basic-auth", f_114, NULL};
-static const struct sb_field f_115[] = {
+static const struct sb_subschema plugin_basic_auth = {"basic-auth", f_115, NULL};
+static const struct sb_field f_116[] = {
     {.type = SB_T_STRING, .validate = sb_check_regex},
 };
-static const struct sb_field f_116[] = {
-    {.name = "allow", .type = SB_T_ARRAY, .def = "[]", .elements = f_115},
-    {.name = "deny", .type = SB_T_ARRAY, .def = "[]", .elements = f_115},
+static const struct sb_field f_117[] = {
+    {.name = "allow", .type = SB_T_ARRAY, .def = "[]", .elements = f_116},
+    {.name = "deny", .type = SB_T_ARRAY, .def = "[]", .elements = f_116},
     {0},
 };
-static const struct sb_field f_117[] = {
+static const struct sb_field f_118[] = {
     {.name = "consumer", .type = SB_T_FOREIGN, .reference = "consumers", .flags = SB_F_CASCADE, .eq = "null"},
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_116},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_117},
     {0},
 };
-static const struct sb_subschema plugin_bot_detection = {"bot-detection", f_117, NULL};
-static const char *const s_118[] = {
+static const struct sb_subschema plugin_bot_detection = {"bot-detection", f_118, NULL};
+static const char *const s_119[] = {
     "uuid", "uuid#counter", "tracker", NULL,
 };
-static const struct sb_field f_119[] = {
+static const struct sb_field f_120[] = {
     {.name = "header_name", .type = SB_T_STRING, .def = "\"Kong-Request-ID\""},
-    {.name = "generator", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"uuid#counter\"", .one_of = s_118},
+    {.name = "generator", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"uuid#counter\"", .one_of = s_119},
     {.name = "echo_downstream", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {0},
 };
-static const struct sb_field f_120[] = {
+static const struct sb_field f_121[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_119},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_120},
     {0},
 };
-static const struct sb_subschema plugin_correlation_id = {"correlation-id", f_120, NULL};
-static const struct sb_field f_121[] = {
+static const struct sb_subschema plugin_correlation_id = {"correlation-id", f_121, NULL};
+static const struct sb_field f_122[] = {
     {.type = SB_T_STRING, .validate = sb_check_cors_origin},
 };
-static const char *const s_122[] = {
+static const char *const s_123[] = {
     "GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS", "TRACE", "CONNECT", NULL,
 };
-static const struct sb_field f_123[] = {
-    {.type = SB_T_STRING, .one_of = s_122},
-};
 static const struct sb_field f_124[] = {
-    {.name = "origins", .type = SB_T_ARRAY, .elements = f_121},
+    {.type = SB_T_STRING, .one_of = s_123},
+};
+static const struct sb_field f_125[] = {
+    {.name = "origins", .type = SB_T_ARRAY, .elements = f_122},
     {.name = "headers", .type = SB_T_ARRAY, .elements = f_2},
     {.name = "exposed_headers", .type = SB_T_ARRAY, .elements = f_2},
-    {.name = "methods", .type = SB_T_ARRAY, .def = "[\"GET\",\"HEAD\",\"PUT\",\"PATCH\",\"POST\",\"DELETE\",\"OPTIONS\",\"TRACE\",\"CONNECT\"]", .elements = f_123},
+    {.name = "methods", .type = SB_T_ARRAY, .def = "[\"GET\",\"HEAD\",\"PUT\",\"PATCH\",\"POST\",\"DELETE\",\"OPTIONS\",\"TRACE\",\"CONNECT\"]", .elements = f_124},
     {.name = "max_age", .type = SB_T_NUMBER},
     {.name = "credentials", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {.name = "private_network", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {.name = "preflight_continue", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {0},
 };
-static const struct sb_field f_125[] = {
+static const struct sb_field f_126[] = {
     {.name = "consumer", .type = SB_T_FOREIGN, .reference = "consumers", .flags = SB_F_CASCADE, .eq = "null"},
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_124},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_125},
     {0},
 };
-static const struct sb_subschema plugin_cors = {"cors", f_125, NULL};
-static const char *const s_126[] = {
+static const struct sb_subschema plugin_cors = {"cors", f_126, NULL};
+static const char *const s_127[] = {
     "-1", "1", NULL,
 };
-static const struct sb_field f_127[] = {
+static const struct sb_field f_128[] = {
     {.name = "max_batch_size", .type = SB_T_INTEGER, .def = "1", SB_BETWEEN(1, 1000000)},
     {.name = "max_coalescing_delay", .type = SB_T_NUMBER, .def = "1", SB_BETWEEN(0, 3600)},
     {.name = "max_entries", .type = SB_T_INTEGER, .def = "10000", SB_BETWEEN(1, 1000000)},
@@ -675,43 +679,43 @@ static const struct sb_field f_127[] = {
     {.name = "max_retry_time", .type = SB_T_NUMBER, .def = "60"},
     {.name = "initial_retry_delay", .type = SB_T_NUMBER, .def = "0.01", SB_BETWEEN(0.001, 1000000)},
     {.name = "max_retry_delay", .type = SB_T_NUMBER, .def = "60", SB_BETWEEN(0.001, 1000000)},
-    {.name = "concurrency_limit", .type = SB_T_INTEGER, .def = "1", .one_of = s_126},
+    {.name = "concurrency_limit", .type = SB_T_INTEGER, .def = "1", .one_of = s_127},
     {0},
-};
-static const char *const s_128[] = {
-    "kong_latency", "latency", "request_count", "request_size", "response_size", "upstream_latency", NULL,
 };
 static const char *const s_129[] = {
+    "kong_latency", "latency", "request_count", "request_size", "response_size", "upstream_latency", NULL,
+};
+static const char *const s_130[] = {
     "counter", "gauge", "histogram", "meter", "set", "timer", "distribution", NULL,
 };
-static const struct sb_field f_130[] = {
+static const struct sb_field f_131[] = {
     {.type = SB_T_STRING, .match = "^.*[^:]$"},
 };
-static const char *const s_131[] = {
+static const char *const s_132[] = {
     "consumer_id", "custom_id", "username", NULL,
 };
-static const struct sb_field f_132[] = {
-    {.name = "name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_128},
-    {.name = "stat_type", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_129},
-    {.name = "tags", .type = SB_T_ARRAY, .elements = f_130},
+static const struct sb_field f_133[] = {
+    {.name = "name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_129},
+    {.name = "stat_type", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_130},
+    {.name = "tags", .type = SB_T_ARRAY, .elements = f_131},
     {.name = "sample_rate", .type = SB_T_NUMBER, SB_BETWEEN(0, 1)},
-    {.name = "consumer_identifier", .type = SB_T_STRING, .one_of = s_131},
+    {.name = "consumer_identifier", .type = SB_T_STRING, .one_of = s_132},
     {0},
 };
-static const char *const s_133[] = {
+static const char *const s_134[] = {
     "counter", "gauge", NULL,
 };
-static const struct sb_field f_134[] = {
-    {.type = SB_T_JSON, .one_of = s_133},
+static const struct sb_field f_135[] = {
+    {.type = SB_T_JSON, .one_of = s_134},
 };
-static const struct sb_entity_check c_135[] = {
-    {.kind = SB_C_CONDITIONAL, .if_field = "stat_type", .if_match = f_134, .then_field = "sample_rate", .then_match = f_29},
+static const struct sb_entity_check c_136[] = {
+    {.kind = SB_C_CONDITIONAL, .if_field = "stat_type", .if_match = f_135, .then_field = "sample_rate", .then_match = f_29},
     {0},
 };
-static const struct sb_field f_136[] = {
-    {.type = SB_T_RECORD, .fields = f_132, .checks = c_135},
-};
 static const struct sb_field f_137[] = {
+    {.type = SB_T_RECORD, .fields = f_133, .checks = c_136},
+};
+static const struct sb_field f_138[] = {
     {.name = "host", .type = SB_T_STRING, .flags = SB_F_REFERENCEABLE, .def = "\"localhost\"", .validate = sb_check_host},
     {.name = "port", .type = SB_T_INTEGER, .def = "8125", SB_BETWEEN(0, 65535)},
     {.name = "prefix", .type = SB_T_STRING, .def = "\"kong\""},
@@ -721,140 +725,140 @@ static const struct sb_field f_137[] = {
     {.name = "retry_count", .type = SB_T_INTEGER},
     {.name = "queue_size", .type = SB_T_INTEGER},
     {.name = "flush_timeout", .type = SB_T_NUMBER},
-    {.name = "queue", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_127},
-    {.name = "metrics", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[{\"consumer_identifier\":\"custom_id\",\"name\":\"request_count\",\"sample_rate\":1,\"stat_type\":\"counter\",\"tags\":[\"app:kong\"]},{\"consumer_identifier\":\"custom_id\",\"name\":\"latency\",\"stat_type\":\"timer\",\"tags\":[\"app:kong\"]},{\"consumer_identifier\":\"custom_id\",\"name\":\"request_size\",\"stat_type\":\"timer\",\"tags\":[\"app:kong\"]},{\"consumer_identifier\":\"custom_id\",\"name\":\"response_size\",\"stat_type\":\"timer\",\"tags\":[\"app:kong\"]},{\"consumer_identifier\":\"custom_id\",\"name\":\"upstream_latency\",\"stat_type\":\"timer\",\"tags\":[\"app:kong\"]},{\"consumer_identifier\":\"custom_id\",\"name\":\"kong_latency\",\"stat_type\":\"timer\",\"tags\":[\"app:kong\"]}]", .elements = f_136},
+    {.name = "queue", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_128},
+    {.name = "metrics", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[{\"consumer_identifier\":\"custom_id\",\"name\":\"request_count\",\"sample_rate\":1,\"stat_type\":\"counter\",\"tags\":[\"app:kong\"]},{\"consumer_identifier\":\"custom_id\",\"name\":\"latency\",\"stat_type\":\"timer\",\"tags\":[\"app:kong\"]},{\"consumer_identifier\":\"custom_id\",\"name\":\"request_size\",\"stat_type\":\"timer\",\"tags\":[\"app:kong\"]},{\"consumer_identifier\":\"custom_id\",\"name\":\"response_size\",\"stat_type\":\"timer\",\"tags\":[\"app:kong\"]},{\"consumer_identifier\":\"custom_id\",\"name\":\"upstream_latency\",\"stat_type\":\"timer\",\"tags\":[\"app:kong\"]},{\"consumer_identifier\":\"custom_id\",\"name\":\"kong_latency\",\"stat_type\":\"timer\",\"tags\":[\"app:kong\"]}]", .elements = f_137},
     {0},
 };
-static const struct sb_field f_138[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_137},
-    {0},
-};
-static const struct sb_subschema plugin_datadog = {"datadog", f_138, NULL};
 static const struct sb_field f_139[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_138},
+    {0},
+};
+static const struct sb_subschema plugin_datadog = {"datadog", f_139, NULL};
+static const struct sb_field f_140[] = {
     {.type = SB_T_STRING, .has_len_min = true, .len_min = 1},
 };
-static const struct sb_field f_140[] = {
+static const struct sb_field f_141[] = {
     {.name = "path", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .match = "^[^*&\\%\\`]+$", .err = "not a valid filename"},
     {.name = "reopen", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
-    {.name = "custom_fields_by_lua", .type = SB_T_MAP, .keys = f_139, .values = f_139},
+    {.name = "custom_fields_by_lua", .type = SB_T_MAP, .keys = f_140, .values = f_140},
     {0},
 };
-static const struct sb_field f_141[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_140},
-    {0},
-};
-static const struct sb_subschema plugin_file_log = {"file-log", f_141, NULL};
 static const struct sb_field f_142[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_141},
+    {0},
+};
+static const struct sb_subschema plugin_file_log = {"file-log", f_142, NULL};
+static const struct sb_field f_143[] = {
     {.name = "proto", .type = SB_T_STRING},
     {0},
 };
-static const struct sb_field f_143[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_142},
+static const struct sb_field f_144[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_143},
     {0},
 };
-static const struct sb_subschema plugin_grpc_gateway = {"grpc-gateway", f_143, NULL};
-static const struct sb_field f_144[] = {
+static const struct sb_subschema plugin_grpc_gateway = {"grpc-gateway", f_144, NULL};
+static const struct sb_field f_145[] = {
     {.name = "proto", .type = SB_T_STRING},
     {.name = "pass_stripped_path", .type = SB_T_BOOLEAN},
     {.name = "allow_origin_header", .type = SB_T_STRING, .def = "\"*\""},
     {0},
 };
-static const struct sb_field f_145[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_144},
+static const struct sb_field f_146[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_145},
     {0},
 };
-static const struct sb_subschema plugin_grpc_web = {"grpc-web", f_145, NULL};
-static const char *const s_146[] = {
+static const struct sb_subschema plugin_grpc_web = {"grpc-web", f_146, NULL};
+static const char *const s_147[] = {
     "hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512", NULL,
 };
-static const struct sb_field f_147[] = {
-    {.type = SB_T_STRING, .one_of = s_146},
-};
 static const struct sb_field f_148[] = {
+    {.type = SB_T_STRING, .one_of = s_147},
+};
+static const struct sb_field f_149[] = {
     {.name = "hide_credentials", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {.name = "clock_skew", .type = SB_T_NUMBER, .def = "300", .has_gt = true, .gt = 0},
     {.name = "anonymous", .type = SB_T_STRING},
     {.name = "validate_request_body", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {.name = "enforce_headers", .type = SB_T_ARRAY, .def = "[]", .elements = f_2},
-    {.name = "algorithms", .type = SB_T_ARRAY, .def = "[\"hmac-sha1\",\"hmac-sha256\",\"hmac-sha384\",\"hmac-sha512\"]", .elements = f_147},
+    {.name = "algorithms", .type = SB_T_ARRAY, .def = "[\"hmac-sha1\",\"hmac-sha256\",\"hmac-sha384\",\"hmac-sha512\"]", .elements = f_148},
     {.name = "realm", .type = SB_T_STRING},
     {0},
 };
-static const struct sb_field f_149[] = {
+static const struct sb_field f_150[] = {
     {.name = "consumer", .type = SB_T_FOREIGN, .reference = "consumers", .flags = SB_F_CASCADE, .eq = "null"},
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_148},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_149},
     {0},
 };
-static const struct sb_subschema plugin_hmac_auth = {"hmac-auth", f_149, NULL};
-static const char *const s_150[] = {
+static const struct sb_subschema plugin_hmac_auth = {"hmac-auth", f_150, NULL};
+static const char *const s_151[] = {
     "POST", "PUT", "PATCH", NULL,
 };
-static const char *const s_151[] = {
+static const char *const s_152[] = {
     "application/json", "application/json; charset=utf-8", NULL,
 };
-static const struct sb_field f_152[] = {
+static const struct sb_field f_153[] = {
     {.type = SB_T_STRING, .validate = sb_check_log_header},
 };
-static const struct sb_field f_153[] = {
+static const struct sb_field f_154[] = {
     {.type = SB_T_STRING, .flags = SB_F_REFERENCEABLE},
 };
-static const struct sb_field f_154[] = {
+static const struct sb_field f_155[] = {
     {.name = "http_endpoint", .type = SB_T_STRING, .flags = SB_F_REQUIRED | SB_F_REFERENCEABLE | SB_F_ENCRYPTED, .validate = sb_check_url},
-    {.name = "method", .type = SB_T_STRING, .def = "\"POST\"", .one_of = s_150},
-    {.name = "content_type", .type = SB_T_STRING, .def = "\"application/json\"", .one_of = s_151},
+    {.name = "method", .type = SB_T_STRING, .def = "\"POST\"", .one_of = s_151},
+    {.name = "content_type", .type = SB_T_STRING, .def = "\"application/json\"", .one_of = s_152},
     {.name = "timeout", .type = SB_T_NUMBER, .def = "10000"},
     {.name = "keepalive", .type = SB_T_NUMBER, .def = "60000"},
     {.name = "retry_count", .type = SB_T_INTEGER},
     {.name = "queue_size", .type = SB_T_INTEGER},
     {.name = "flush_timeout", .type = SB_T_NUMBER},
-    {.name = "headers", .type = SB_T_MAP, .keys = f_152, .values = f_153},
-    {.name = "queue", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_127},
-    {.name = "custom_fields_by_lua", .type = SB_T_MAP, .keys = f_139, .values = f_139},
+    {.name = "headers", .type = SB_T_MAP, .keys = f_153, .values = f_154},
+    {.name = "queue", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_128},
+    {.name = "custom_fields_by_lua", .type = SB_T_MAP, .keys = f_140, .values = f_140},
     {0},
 };
-static const struct sb_field f_155[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .validate = sb_check_http_log, .fields = f_154},
-    {0},
-};
-static const struct sb_subschema plugin_http_log = {"http-log", f_155, NULL};
 static const struct sb_field f_156[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .validate = sb_check_http_log, .fields = f_155},
+    {0},
+};
+static const struct sb_subschema plugin_http_log = {"http-log", f_156, NULL};
+static const struct sb_field f_157[] = {
     {.type = SB_T_STRING, .validate = sb_check_ip_or_cidr},
 };
-static const struct sb_field f_157[] = {
-    {.name = "allow", .type = SB_T_ARRAY, .elements = f_156},
-    {.name = "deny", .type = SB_T_ARRAY, .elements = f_156},
+static const struct sb_field f_158[] = {
+    {.name = "allow", .type = SB_T_ARRAY, .elements = f_157},
+    {.name = "deny", .type = SB_T_ARRAY, .elements = f_157},
     {.name = "status", .type = SB_T_NUMBER},
     {.name = "message", .type = SB_T_STRING},
     {0},
 };
-static const struct sb_field f_158[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"http\",\"https\",\"tcp\",\"tls\",\"grpc\",\"grpcs\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_157},
+static const struct sb_field f_159[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"http\",\"https\",\"tcp\",\"tls\",\"grpc\",\"grpcs\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_158},
     {0},
 };
-static const struct sb_entity_check c_159[] = {
+static const struct sb_entity_check c_160[] = {
     {.kind = SB_C_AT_LEAST_ONE_OF, .fields = s_5},
     {0},
 };
-static const struct sb_subschema plugin_ip_restriction = {"ip-restriction", f_158, c_159};
-static const char *const s_160[] = {
+static const struct sb_subschema plugin_ip_restriction = {"ip-restriction", f_159, c_160};
+static const char *const s_161[] = {
     "exp", "nbf", NULL,
 };
-static const struct sb_field f_161[] = {
-    {.type = SB_T_STRING, .one_of = s_160},
-};
 static const struct sb_field f_162[] = {
+    {.type = SB_T_STRING, .one_of = s_161},
+};
+static const struct sb_field f_163[] = {
     {.name = "uri_param_names", .type = SB_T_SET, .def = "[\"jwt\"]", .elements = f_2},
     {.name = "cookie_names", .type = SB_T_SET, .def = "[]", .elements = f_2},
     {.name = "key_claim_name", .type = SB_T_STRING, .def = "\"iss\""},
     {.name = "secret_is_base64", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
-    {.name = "claims_to_verify", .type = SB_T_SET, .elements = f_161},
+    {.name = "claims_to_verify", .type = SB_T_SET, .elements = f_162},
     {.name = "anonymous", .type = SB_T_STRING},
     {.name = "run_on_preflight", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "true"},
     {.name = "maximum_expiration", .type = SB_T_NUMBER, .def = "0", SB_BETWEEN(0, 31536000)},
@@ -862,28 +866,28 @@ static const struct sb_field f_162[] = {
     {.name = "realm", .type = SB_T_STRING},
     {0},
 };
-static const struct sb_field f_163[] = {
+static const struct sb_field f_164[] = {
     {.name = "consumer", .type = SB_T_FOREIGN, .reference = "consumers", .flags = SB_F_CASCADE, .eq = "null"},
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_162},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_163},
     {0},
-};
-static const struct sb_field f_164[] = {
-    {.type = SB_T_JSON, .has_gt = true, .gt = 0},
 };
 static const struct sb_field f_165[] = {
+    {.type = SB_T_JSON, .has_gt = true, .gt = 0},
+};
+static const struct sb_field f_166[] = {
     {.type = SB_T_JSON, .contains = "exp"},
 };
-static const struct sb_entity_check c_166[] = {
-    {.kind = SB_C_CONDITIONAL, .if_field = "config.maximum_expiration", .if_match = f_164, .then_field = "config.claims_to_verify", .then_match = f_165},
+static const struct sb_entity_check c_167[] = {
+    {.kind = SB_C_CONDITIONAL, .if_field = "config.maximum_expiration", .if_match = f_165, .then_field = "config.claims_to_verify", .then_match = f_166},
     {0},
 };
-static const struct sb_subschema plugin_jwt = {"jwt", f_163, c_166};
-static const struct sb_field f_167[] = {
+static const struct sb_subschema plugin_jwt = {"jwt", f_164, c_167};
+static const struct sb_field f_168[] = {
     {.type = SB_T_STRING, .validate = sb_check_header_name},
 };
-static const struct sb_field f_168[] = {
-    {.name = "key_names", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[\"apikey\"]", .elements = f_167},
+static const struct sb_field f_169[] = {
+    {.name = "key_names", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[\"apikey\"]", .elements = f_168},
     {.name = "hide_credentials", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {.name = "anonymous", .type = SB_T_STRING},
     {.name = "key_in_header", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "true"},
@@ -893,14 +897,14 @@ static const struct sb_field f_168[] = {
     {.name = "realm", .type = SB_T_STRING},
     {0},
 };
-static const struct sb_field f_169[] = {
+static const struct sb_field f_170[] = {
     {.name = "consumer", .type = SB_T_FOREIGN, .reference = "consumers", .flags = SB_F_CASCADE, .eq = "null"},
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_168},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_169},
     {0},
 };
-static const struct sb_subschema plugin_key_auth = {"key-auth", f_169, NULL};
-static const struct sb_field f_170[] = {
+static const struct sb_subschema plugin_key_auth = {"key-auth", f_170, NULL};
+static const struct sb_field f_171[] = {
     {.name = "ldap_host", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .validate = sb_check_host},
     {.name = "ldap_port", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED, .def = "389", SB_BETWEEN(0, 65535)},
     {.name = "ldaps", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
@@ -917,43 +921,43 @@ static const struct sb_field f_170[] = {
     {.name = "realm", .type = SB_T_STRING},
     {0},
 };
-static const struct sb_entity_check c_171[] = {
+static const struct sb_entity_check c_172[] = {
     {.kind = SB_C_CONDITIONAL, .if_field = "ldaps", .if_match = f_27, .then_field = "start_tls", .then_match = f_44, .err = "'ldaps' and 'start_tls' cannot be enabled simultaneously"},
     {0},
 };
-static const struct sb_field f_172[] = {
+static const struct sb_field f_173[] = {
     {.name = "consumer", .type = SB_T_FOREIGN, .reference = "consumers", .flags = SB_F_CASCADE, .eq = "null"},
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_170, .checks = c_171},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_171, .checks = c_172},
     {0},
 };
-static const struct sb_subschema plugin_ldap_auth = {"ldap-auth", f_172, NULL};
-static const char *const s_173[] = {
+static const struct sb_subschema plugin_ldap_auth = {"ldap-auth", f_173, NULL};
+static const char *const s_174[] = {
     "debug", "info", "notice", "warning", "err", "crit", "alert", "emerg", NULL,
 };
-static const struct sb_field f_174[] = {
+static const struct sb_field f_175[] = {
     {.name = "host", .type = SB_T_STRING, .def = "\"logs-01.loggly.com\"", .validate = sb_check_host},
     {.name = "port", .type = SB_T_INTEGER, .def = "514", SB_BETWEEN(0, 65535)},
     {.name = "key", .type = SB_T_STRING, .flags = SB_F_REQUIRED | SB_F_REFERENCEABLE | SB_F_ENCRYPTED},
     {.name = "tags", .type = SB_T_SET, .def = "[\"kong\"]", .elements = f_2},
-    {.name = "log_level", .type = SB_T_STRING, .def = "\"info\"", .one_of = s_173},
-    {.name = "successful_severity", .type = SB_T_STRING, .def = "\"info\"", .one_of = s_173},
-    {.name = "client_errors_severity", .type = SB_T_STRING, .def = "\"info\"", .one_of = s_173},
-    {.name = "server_errors_severity", .type = SB_T_STRING, .def = "\"info\"", .one_of = s_173},
+    {.name = "log_level", .type = SB_T_STRING, .def = "\"info\"", .one_of = s_174},
+    {.name = "successful_severity", .type = SB_T_STRING, .def = "\"info\"", .one_of = s_174},
+    {.name = "client_errors_severity", .type = SB_T_STRING, .def = "\"info\"", .one_of = s_174},
+    {.name = "server_errors_severity", .type = SB_T_STRING, .def = "\"info\"", .one_of = s_174},
     {.name = "timeout", .type = SB_T_NUMBER, .def = "10000"},
-    {.name = "custom_fields_by_lua", .type = SB_T_MAP, .keys = f_139, .values = f_139},
+    {.name = "custom_fields_by_lua", .type = SB_T_MAP, .keys = f_140, .values = f_140},
     {0},
 };
-static const struct sb_field f_175[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_174},
+static const struct sb_field f_176[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_175},
     {0},
 };
-static const struct sb_subschema plugin_loggly = {"loggly", f_175, NULL};
-static const char *const s_176[] = {
+static const struct sb_subschema plugin_loggly = {"loggly", f_176, NULL};
+static const char *const s_177[] = {
     "none", "lax", "strict", NULL,
 };
-static const struct sb_field f_177[] = {
+static const struct sb_field f_178[] = {
     {.name = "scopes", .type = SB_T_ARRAY, .elements = f_2},
     {.name = "mandatory_scope", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {.name = "provision_key", .type = SB_T_STRING, .flags = SB_F_REQUIRED | SB_F_ENCRYPTED | SB_F_AUTO},
@@ -969,87 +973,87 @@ static const struct sb_field f_177[] = {
     {.name = "auth_header_name", .type = SB_T_STRING, .def = "\"authorization\""},
     {.name = "refresh_token_ttl", .type = SB_T_NUMBER, .flags = SB_F_REQUIRED, .def = "1209600", SB_BETWEEN(0, 100000000)},
     {.name = "reuse_refresh_token", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
-    {.name = "pkce", .type = SB_T_STRING, .def = "\"lax\"", .one_of = s_176},
+    {.name = "pkce", .type = SB_T_STRING, .def = "\"lax\"", .one_of = s_177},
     {.name = "realm", .type = SB_T_STRING},
     {0},
 };
-static const struct sb_entity_check c_178[] = {
+static const struct sb_entity_check c_179[] = {
     {.kind = SB_C_CONDITIONAL, .if_field = "mandatory_scope", .if_match = f_27, .then_field = "scopes", .then_match = f_29},
     {0},
 };
-static const struct sb_field f_179[] = {
+static const struct sb_field f_180[] = {
     {.name = "consumer", .type = SB_T_FOREIGN, .reference = "consumers", .flags = SB_F_CASCADE, .eq = "null"},
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .validate = sb_check_oauth2_grants, .fields = f_177, .checks = c_178},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .validate = sb_check_oauth2_grants, .fields = f_178, .checks = c_179},
     {0},
 };
-static const struct sb_subschema plugin_oauth2 = {"oauth2", f_179, NULL};
-static const struct sb_field f_180[] = {
+static const struct sb_subschema plugin_oauth2 = {"oauth2", f_180, NULL};
+static const struct sb_field f_181[] = {
     {.type = SB_T_STRING, .flags = SB_F_REQUIRED},
 };
-static const char *const s_181[] = {
+static const char *const s_182[] = {
     "preserve", "ignore", "b3", "b3-single", "w3c", "jaeger", "ot", "aws", "gcp", "datadog", NULL,
 };
-static const char *const s_182[] = {
+static const char *const s_183[] = {
     "gcp", "ot", "aws", "datadog", "b3", "w3c", "jaeger", NULL,
 };
-static const struct sb_field f_183[] = {
-    {.type = SB_T_STRING, .one_of = s_182},
+static const struct sb_field f_184[] = {
+    {.type = SB_T_STRING, .one_of = s_183},
 };
-static const char *const s_184[] = {
+static const char *const s_185[] = {
     "preserve", "gcp", "ot", "aws", "datadog", "b3", "w3c", "b3-single", "jaeger", NULL,
 };
-static const struct sb_field f_185[] = {
-    {.type = SB_T_STRING, .one_of = s_184},
+static const struct sb_field f_186[] = {
+    {.type = SB_T_STRING, .one_of = s_185},
 };
-static const char *const s_186[] = {
+static const char *const s_187[] = {
     "gcp", "ot", "aws", "datadog", "b3", "w3c", "b3-single", "jaeger", NULL,
 };
-static const struct sb_field f_187[] = {
-    {.name = "extract", .type = SB_T_ARRAY, .elements = f_183},
-    {.name = "clear", .type = SB_T_ARRAY, .elements = f_167},
-    {.name = "inject", .type = SB_T_ARRAY, .elements = f_185},
-    {.name = "default_format", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_186},
+static const struct sb_field f_188[] = {
+    {.name = "extract", .type = SB_T_ARRAY, .elements = f_184},
+    {.name = "clear", .type = SB_T_ARRAY, .elements = f_168},
+    {.name = "inject", .type = SB_T_ARRAY, .elements = f_186},
+    {.name = "default_format", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_187},
     {0},
 };
-static const struct sb_field f_188[] = {
+static const struct sb_field f_189[] = {
     {.name = "traces_endpoint", .type = SB_T_STRING, .flags = SB_F_REFERENCEABLE, .validate = sb_check_url},
     {.name = "logs_endpoint", .type = SB_T_STRING, .flags = SB_F_REFERENCEABLE, .validate = sb_check_url},
-    {.name = "headers", .type = SB_T_MAP, .keys = f_167, .values = f_153},
-    {.name = "resource_attributes", .type = SB_T_MAP, .keys = f_180, .values = f_180},
-    {.name = "queue", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .def = "{\"max_batch_size\":200}", .fields = f_127},
+    {.name = "headers", .type = SB_T_MAP, .keys = f_168, .values = f_154},
+    {.name = "resource_attributes", .type = SB_T_MAP, .keys = f_181, .values = f_181},
+    {.name = "queue", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .def = "{\"max_batch_size\":200}", .fields = f_128},
     {.name = "batch_span_count", .type = SB_T_INTEGER},
     {.name = "batch_flush_delay", .type = SB_T_INTEGER},
     {.name = "connect_timeout", .type = SB_T_INTEGER, .def = "1000", SB_BETWEEN(0, 2147483646)},
     {.name = "send_timeout", .type = SB_T_INTEGER, .def = "5000", SB_BETWEEN(0, 2147483646)},
     {.name = "read_timeout", .type = SB_T_INTEGER, .def = "5000", SB_BETWEEN(0, 2147483646)},
     {.name = "http_response_header_for_traceid", .type = SB_T_STRING},
-    {.name = "header_type", .type = SB_T_STRING, .def = "\"preserve\"", .one_of = s_181},
+    {.name = "header_type", .type = SB_T_STRING, .def = "\"preserve\"", .one_of = s_182},
     {.name = "sampling_rate", .type = SB_T_NUMBER, SB_BETWEEN(0, 1)},
-    {.name = "propagation", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .def = "{\"default_format\":\"w3c\"}", .fields = f_187},
+    {.name = "propagation", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .def = "{\"default_format\":\"w3c\"}", .fields = f_188},
     {0},
 };
-static const char *const s_189[] = {
+static const char *const s_190[] = {
     "traces_endpoint", "logs_endpoint", NULL,
 };
-static const struct sb_entity_check c_190[] = {
-    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = s_189},
+static const struct sb_entity_check c_191[] = {
+    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = s_190},
     {0},
 };
-static const struct sb_field f_191[] = {
+static const struct sb_field f_192[] = {
     {.type = SB_T_STRING, .flags = SB_F_REFERENCEABLE, .validate = sb_check_url},
 };
-static const struct sb_shorthand h_192[] = {
-    {"endpoint", "traces_endpoint", f_191, false},
+static const struct sb_shorthand h_193[] = {
+    {"endpoint", "traces_endpoint", f_192, false},
     {0},
 };
-static const struct sb_field f_193[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_188, .checks = c_190, .shorthands = h_192},
-    {0},
-};
-static const struct sb_subschema plugin_opentelemetry = {"opentelemetry", f_193, NULL};
 static const struct sb_field f_194[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_189, .checks = c_191, .shorthands = h_193},
+    {0},
+};
+static const struct sb_subschema plugin_opentelemetry = {"opentelemetry", f_194, NULL};
+static const struct sb_field f_195[] = {
     {.name = "certificate", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
     {.name = "rewrite", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
     {.name = "access", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
@@ -1058,22 +1062,22 @@ static const struct sb_field f_194[] = {
     {.name = "log", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
     {0},
 };
-static const struct sb_field f_195[] = {
+static const struct sb_field f_196[] = {
     {.name = "consumer", .type = SB_T_FOREIGN, .reference = "consumers", .flags = SB_F_CASCADE, .eq = "null"},
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_194},
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_195},
     {0},
 };
-static const char *const s_196[] = {
+static const char *const s_197[] = {
     "config.certificate", "config.rewrite", "config.access", "config.header_filter", "config.body_filter", "config.log", NULL,
 };
-static const struct sb_entity_check c_197[] = {
-    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = s_196},
+static const struct sb_entity_check c_198[] = {
+    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = s_197},
     {0},
 };
-static const struct sb_subschema plugin_post_function = {"post-function", f_195, c_197};
-static const struct sb_subschema plugin_pre_function = {"pre-function", f_195, c_197};
-static const struct sb_field f_198[] = {
+static const struct sb_subschema plugin_post_function = {"post-function", f_196, c_198};
+static const struct sb_subschema plugin_pre_function = {"pre-function", f_196, c_198};
+static const struct sb_field f_199[] = {
     {.name = "per_consumer", .type = SB_T_BOOLEAN, .def = "false"},
     {.name = "status_code_metrics", .type = SB_T_BOOLEAN, .def = "false"},
     {.name = "ai_metrics", .type = SB_T_BOOLEAN, .def = "false"},
@@ -1082,62 +1086,62 @@ static const struct sb_field f_198[] = {
     {.name = "upstream_health_metrics", .type = SB_T_BOOLEAN, .def = "false"},
     {0},
 };
-static const struct sb_field f_199[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_198},
+static const struct sb_field f_200[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_199},
     {0},
 };
-static const struct sb_subschema plugin_prometheus = {"prometheus", f_199, NULL};
-static const struct sb_field f_200[] = {
+static const struct sb_subschema plugin_prometheus = {"prometheus", f_200, NULL};
+static const struct sb_field f_201[] = {
     {.type = SB_T_INTEGER, SB_BETWEEN(100, 900)},
 };
-static const char *const s_201[] = {
+static const char *const s_202[] = {
     "HEAD", "GET", "POST", "PATCH", "PUT", NULL,
 };
-static const struct sb_field f_202[] = {
-    {.type = SB_T_STRING, .one_of = s_201},
+static const struct sb_field f_203[] = {
+    {.type = SB_T_STRING, .one_of = s_202},
 };
-static const char *const s_203[] = {
+static const char *const s_204[] = {
     "memory", NULL,
 };
-static const struct sb_field f_204[] = {
+static const struct sb_field f_205[] = {
     {.name = "dictionary_name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"kong_db_cache\""},
     {0},
 };
-static const struct sb_field f_205[] = {
+static const struct sb_field f_206[] = {
     {.name = "age", .type = SB_T_BOOLEAN, .def = "true"},
     {.name = "X-Cache-Status", .type = SB_T_BOOLEAN, .def = "true"},
     {.name = "X-Cache-Key", .type = SB_T_BOOLEAN, .def = "true"},
     {0},
 };
-static const struct sb_field f_206[] = {
-    {.name = "response_code", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[200,301,404]", .has_len_min = true, .len_min = 1, .elements = f_200},
-    {.name = "request_method", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[\"GET\",\"HEAD\"]", .elements = f_202},
+static const struct sb_field f_207[] = {
+    {.name = "response_code", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[200,301,404]", .has_len_min = true, .len_min = 1, .elements = f_201},
+    {.name = "request_method", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[\"GET\",\"HEAD\"]", .elements = f_203},
     {.name = "content_type", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[\"text/plain\",\"application/json\"]", .elements = f_2},
     {.name = "cache_ttl", .type = SB_T_INTEGER, .def = "300", .has_gt = true, .gt = 0},
-    {.name = "strategy", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_203},
+    {.name = "strategy", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_204},
     {.name = "cache_control", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {.name = "ignore_uri_case", .type = SB_T_BOOLEAN, .def = "false"},
     {.name = "storage_ttl", .type = SB_T_INTEGER},
-    {.name = "memory", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_204},
+    {.name = "memory", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_205},
     {.name = "vary_query_params", .type = SB_T_ARRAY, .elements = f_2},
     {.name = "vary_headers", .type = SB_T_ARRAY, .elements = f_2},
-    {.name = "response_headers", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_205},
+    {.name = "response_headers", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_206},
     {0},
 };
-static const struct sb_field f_207[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_206},
+static const struct sb_field f_208[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_207},
     {0},
 };
-static const struct sb_subschema plugin_proxy_cache = {"proxy-cache", f_207, NULL};
-static const char *const s_208[] = {
+static const struct sb_subschema plugin_proxy_cache = {"proxy-cache", f_208, NULL};
+static const char *const s_209[] = {
     "consumer", "credential", "ip", "service", "header", "path", NULL,
 };
-static const char *const s_209[] = {
+static const char *const s_210[] = {
     "local", "cluster", "redis", NULL,
 };
-static const struct sb_field f_210[] = {
+static const struct sb_field f_211[] = {
     {.name = "host", .type = SB_T_STRING, .validate = sb_check_host},
     {.name = "port", .type = SB_T_INTEGER, .def = "6379", SB_BETWEEN(0, 65535)},
     {.name = "timeout", .type = SB_T_INTEGER, .def = "2000", SB_BETWEEN(0, 2147483646)},
@@ -1149,92 +1153,92 @@ static const struct sb_field f_210[] = {
     {.name = "server_name", .type = SB_T_STRING, .validate = sb_check_sni},
     {0},
 };
-static const struct sb_field f_211[] = {
+static const struct sb_field f_212[] = {
     {.name = "second", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {.name = "minute", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {.name = "hour", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {.name = "day", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {.name = "month", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {.name = "year", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
-    {.name = "limit_by", .type = SB_T_STRING, .def = "\"consumer\"", .one_of = s_208},
+    {.name = "limit_by", .type = SB_T_STRING, .def = "\"consumer\"", .one_of = s_209},
     {.name = "header_name", .type = SB_T_STRING, .validate = sb_check_header_name},
     {.name = "path", .type = SB_T_STRING, .validate = sb_check_path},
-    {.name = "policy", .type = SB_T_STRING, .def = "\"local\"", .one_of = s_209, .has_len_min = true, .len_min = 0},
+    {.name = "policy", .type = SB_T_STRING, .def = "\"local\"", .one_of = s_210, .has_len_min = true, .len_min = 0},
     {.name = "fault_tolerant", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "true"},
-    {.name = "redis", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_210},
+    {.name = "redis", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_211},
     {.name = "hide_client_headers", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {.name = "error_code", .type = SB_T_NUMBER, .def = "429", .has_gt = true, .gt = 0},
     {.name = "error_message", .type = SB_T_STRING, .def = "\"API rate limit exceeded\""},
     {.name = "sync_rate", .type = SB_T_NUMBER, .flags = SB_F_REQUIRED, .def = "-1"},
     {0},
 };
-static const struct sb_field f_212[] = {
+static const struct sb_field f_213[] = {
     {.type = SB_T_BOOLEAN},
 };
-static const struct sb_shorthand h_213[] = {
+static const struct sb_shorthand h_214[] = {
     {"redis_host", "redis.host", f_2, true},
     {"redis_port", "redis.port", f_17, true},
     {"redis_password", "redis.password", f_16, true},
     {"redis_username", "redis.username", f_2, true},
-    {"redis_ssl", "redis.ssl", f_212, true},
-    {"redis_ssl_verify", "redis.ssl_verify", f_212, true},
+    {"redis_ssl", "redis.ssl", f_213, true},
+    {"redis_ssl_verify", "redis.ssl_verify", f_213, true},
     {"redis_server_name", "redis.server_name", f_2, true},
     {"redis_timeout", "redis.timeout", f_17, true},
     {"redis_database", "redis.database", f_17, true},
     {0},
 };
-static const struct sb_field f_214[] = {
+static const struct sb_field f_215[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .validate = sb_check_rate_limits, .fields = f_211, .shorthands = h_213},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .validate = sb_check_rate_limits, .fields = f_212, .shorthands = h_214},
     {0},
 };
-static const char *const s_215[] = {
+static const char *const s_216[] = {
     "config.second", "config.minute", "config.hour", "config.day", "config.month", "config.year", NULL,
 };
-static const struct sb_field f_216[] = {
+static const struct sb_field f_217[] = {
     {.type = SB_T_JSON, .eq = "header"},
 };
-static const struct sb_field f_217[] = {
+static const struct sb_field f_218[] = {
     {.type = SB_T_JSON, .eq = "path"},
 };
-static const struct sb_entity_check c_218[] = {
-    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = s_215},
+static const struct sb_entity_check c_219[] = {
+    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = s_216},
     {.kind = SB_C_CONDITIONAL, .if_field = "config.policy", .if_match = f_28, .then_field = "config.redis.host", .then_match = f_29},
     {.kind = SB_C_CONDITIONAL, .if_field = "config.policy", .if_match = f_28, .then_field = "config.redis.port", .then_match = f_29},
     {.kind = SB_C_CONDITIONAL, .if_field = "config.policy", .if_match = f_28, .then_field = "config.redis.timeout", .then_match = f_29},
-    {.kind = SB_C_CONDITIONAL, .if_field = "config.limit_by", .if_match = f_216, .then_field = "config.header_name", .then_match = f_29},
-    {.kind = SB_C_CONDITIONAL, .if_field = "config.limit_by", .if_match = f_217, .then_field = "config.path", .then_match = f_29},
+    {.kind = SB_C_CONDITIONAL, .if_field = "config.limit_by", .if_match = f_217, .then_field = "config.header_name", .then_match = f_29},
+    {.kind = SB_C_CONDITIONAL, .if_field = "config.limit_by", .if_match = f_218, .then_field = "config.path", .then_match = f_29},
     {0},
 };
-static const struct sb_subschema plugin_rate_limiting = {"rate-limiting", f_214, c_218};
-static const struct sb_field f_219[] = {
+static const struct sb_subschema plugin_rate_limiting = {"rate-limiting", f_215, c_219};
+static const struct sb_field f_220[] = {
     {.name = "status_code", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED, .def = "301", SB_BETWEEN(100, 599)},
     {.name = "location", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .validate = sb_check_url},
     {.name = "keep_incoming_path", .type = SB_T_BOOLEAN, .def = "false"},
     {0},
 };
-static const struct sb_field f_220[] = {
+static const struct sb_field f_221[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_219},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_220},
     {0},
 };
-static const struct sb_subschema plugin_redirect = {"redirect", f_220, NULL};
-static const char *const s_221[] = {
+static const struct sb_subschema plugin_redirect = {"redirect", f_221, NULL};
+static const char *const s_222[] = {
     "megabytes", "kilobytes", "bytes", NULL,
 };
-static const struct sb_field f_222[] = {
+static const struct sb_field f_223[] = {
     {.name = "allowed_payload_size", .type = SB_T_INTEGER, .def = "128"},
-    {.name = "size_unit", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"megabytes\"", .one_of = s_221},
+    {.name = "size_unit", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"megabytes\"", .one_of = s_222},
     {.name = "require_content_length", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {0},
 };
-static const struct sb_field f_223[] = {
+static const struct sb_field f_224[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_222},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_223},
     {0},
 };
-static const struct sb_subschema plugin_request_size_limiting = {"request-size-limiting", f_223, NULL};
-static const struct sb_field f_224[] = {
+static const struct sb_subschema plugin_request_size_limiting = {"request-size-limiting", f_224, NULL};
+static const struct sb_field f_225[] = {
     {.name = "status_code", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED, .def = "503", SB_BETWEEN(100, 599)},
     {.name = "message", .type = SB_T_STRING},
     {.name = "content_type", .type = SB_T_STRING},
@@ -1243,20 +1247,14 @@ static const struct sb_field f_224[] = {
     {.name = "trigger", .type = SB_T_STRING, .validate = sb_check_header_name},
     {0},
 };
-static const struct sb_field f_225[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .validate = sb_check_termination, .fields = f_224},
-    {0},
-};
-static const struct sb_subschema plugin_request_termination = {"request-termination", f_225, NULL};
 static const struct sb_field f_226[] = {
-    {.name = "body", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
-    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
-    {.name = "querystring", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .validate = sb_check_termination, .fields = f_225},
     {0},
 };
+static const struct sb_subschema plugin_request_termination = {"request-termination", f_226, NULL};
 static const struct sb_field f_227[] = {
-    {.type = SB_T_STRING, .match = "^[^:]+:.*$"},
+    {.type = SB_T_STRING, .validate = sb_check_header_entry},
 };
 static const struct sb_field f_228[] = {
     {.name = "body", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
@@ -1265,31 +1263,52 @@ static const struct sb_field f_228[] = {
     {0},
 };
 static const struct sb_field f_229[] = {
-    {.name = "body", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
-    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_227},
-    {.name = "querystring", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
+    {.type = SB_T_STRING, .validate = sb_check_has_value},
+};
+static const struct sb_field f_230[] = {
+    {.type = SB_T_STRING, .match = "^[^:]+:.*$", .validate = sb_check_header_rename},
+};
+static const struct sb_field f_231[] = {
+    {.name = "body", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_229},
+    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_230},
+    {.name = "querystring", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_229},
+    {0},
+};
+static const struct sb_field f_232[] = {
+    {.type = SB_T_STRING, .match = "^[^:]+:.*$", .validate = sb_check_header_entry},
+};
+static const struct sb_field f_233[] = {
+    {.name = "body", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_229},
+    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_232},
+    {.name = "querystring", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_229},
     {.name = "uri", .type = SB_T_STRING},
     {0},
 };
-static const struct sb_field f_230[] = {
+static const struct sb_field f_234[] = {
+    {.name = "body", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_229},
+    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_232},
+    {.name = "querystring", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_229},
+    {0},
+};
+static const struct sb_field f_235[] = {
     {.name = "http_method", .type = SB_T_STRING, .match = "^[A-Z]+$"},
-    {.name = "remove", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_226},
-    {.name = "rename", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_228},
-    {.name = "replace", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_229},
-    {.name = "add", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_228},
-    {.name = "append", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_228},
+    {.name = "remove", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_228},
+    {.name = "rename", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_231},
+    {.name = "replace", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_233},
+    {.name = "add", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_234},
+    {.name = "append", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_234},
     {0},
 };
-static const struct sb_field f_231[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_230},
+static const struct sb_field f_236[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_235},
     {0},
 };
-static const struct sb_subschema plugin_request_transformer = {"request-transformer", f_231, NULL};
-static const char *const s_232[] = {
+static const struct sb_subschema plugin_request_transformer = {"request-transformer", f_236, NULL};
+static const char *const s_237[] = {
     "consumer", "credential", "ip", NULL,
 };
-static const struct sb_field f_233[] = {
+static const struct sb_field f_238[] = {
     {.name = "second", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {.name = "minute", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {.name = "hour", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
@@ -1298,96 +1317,99 @@ static const struct sb_field f_233[] = {
     {.name = "year", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {0},
 };
-static const char *const s_234[] = {
+static const char *const s_239[] = {
     "second", "minute", "hour", "day", "month", "year", NULL,
 };
-static const struct sb_entity_check c_235[] = {
-    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = s_234},
+static const struct sb_entity_check c_240[] = {
+    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = s_239},
     {0},
 };
-static const struct sb_field f_236[] = {
-    {.type = SB_T_RECORD, .flags = SB_F_REQUIRED, .validate = sb_check_rate_limit_periods, .fields = f_233, .checks = c_235},
+static const struct sb_field f_241[] = {
+    {.type = SB_T_RECORD, .flags = SB_F_REQUIRED, .validate = sb_check_rate_limit_periods, .fields = f_238, .checks = c_240},
 };
-static const struct sb_field f_237[] = {
+static const struct sb_field f_242[] = {
     {.name = "header_name", .type = SB_T_STRING, .def = "\"x-kong-limit\""},
-    {.name = "limit_by", .type = SB_T_STRING, .def = "\"consumer\"", .one_of = s_232},
-    {.name = "policy", .type = SB_T_STRING, .def = "\"local\"", .one_of = s_209},
+    {.name = "limit_by", .type = SB_T_STRING, .def = "\"consumer\"", .one_of = s_237},
+    {.name = "policy", .type = SB_T_STRING, .def = "\"local\"", .one_of = s_210},
     {.name = "fault_tolerant", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "true"},
-    {.name = "redis", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_210},
+    {.name = "redis", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_211},
     {.name = "block_on_first_violation", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {.name = "hide_client_headers", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
-    {.name = "limits", .type = SB_T_MAP, .flags = SB_F_REQUIRED, .has_len_min = true, .len_min = 1, .keys = f_2, .values = f_236},
+    {.name = "limits", .type = SB_T_MAP, .flags = SB_F_REQUIRED, .has_len_min = true, .len_min = 1, .keys = f_2, .values = f_241},
     {0},
 };
-static const struct sb_field f_238[] = {
+static const struct sb_field f_243[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_237, .shorthands = h_213},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_242, .shorthands = h_214},
     {0},
 };
-static const struct sb_entity_check c_239[] = {
+static const struct sb_entity_check c_244[] = {
     {.kind = SB_C_CONDITIONAL, .if_field = "config.policy", .if_match = f_28, .then_field = "config.redis.host", .then_match = f_29},
     {.kind = SB_C_CONDITIONAL, .if_field = "config.policy", .if_match = f_28, .then_field = "config.redis.port", .then_match = f_29},
     {.kind = SB_C_CONDITIONAL, .if_field = "config.policy", .if_match = f_28, .then_field = "config.redis.timeout", .then_match = f_29},
     {0},
 };
-static const struct sb_subschema plugin_response_ratelimiting = {"response-ratelimiting", f_238, c_239};
-static const struct sb_field f_240[] = {
+static const struct sb_subschema plugin_response_ratelimiting = {"response-ratelimiting", f_243, c_244};
+static const struct sb_field f_245[] = {
     {.name = "json", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
     {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
     {0},
 };
-static const struct sb_field f_241[] = {
-    {.name = "json", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_227},
-    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_227},
-    {0},
-};
-static const char *const s_242[] = {
-    "boolean", "number", "string", NULL,
-};
-static const struct sb_field f_243[] = {
-    {.type = SB_T_STRING, .one_of = s_242},
-};
-static const struct sb_field f_244[] = {
-    {.name = "json", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_227},
-    {.name = "json_types", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_243},
-    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_227},
-    {0},
-};
-static const struct sb_field f_245[] = {
-    {.name = "remove", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_240},
-    {.name = "rename", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_241},
-    {.name = "replace", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_244},
-    {.name = "add", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_244},
-    {.name = "append", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_244},
-    {0},
-};
 static const struct sb_field f_246[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_245},
-    {0},
+    {.type = SB_T_STRING, .match = "^[^:]+:.*$"},
 };
-static const struct sb_subschema plugin_response_transformer = {"response-transformer", f_246, NULL};
-static const char *const s_247[] = {
-    "cookie", "kong", NULL,
+static const struct sb_field f_247[] = {
+    {.name = "json", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_246},
+    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_230},
+    {0},
 };
 static const char *const s_248[] = {
-    "Strict", "Lax", "None", "Default", NULL,
+    "boolean", "number", "string", NULL,
 };
-static const char *const s_249[] = {
-    "id", "audience", "subject", "timeout", "idling-timeout", "rolling-timeout", "absolute-timeout", NULL,
+static const struct sb_field f_249[] = {
+    {.type = SB_T_STRING, .one_of = s_248},
 };
 static const struct sb_field f_250[] = {
-    {.type = SB_T_STRING, .one_of = s_249},
+    {.name = "json", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_246},
+    {.name = "json_types", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_249},
+    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_246},
+    {0},
 };
-static const char *const s_251[] = {
-    "GET", "POST", "DELETE", NULL,
+static const struct sb_field f_251[] = {
+    {.name = "remove", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_245},
+    {.name = "rename", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_247},
+    {.name = "replace", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_250},
+    {.name = "add", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_250},
+    {.name = "append", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_250},
+    {0},
 };
 static const struct sb_field f_252[] = {
-    {.type = SB_T_STRING, .one_of = s_251},
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_251},
+    {0},
 };
-static const struct sb_field f_253[] = {
+static const struct sb_subschema plugin_response_transformer = {"response-transformer", f_252, NULL};
+static const char *const s_253[] = {
+    "cookie", "kong", NULL,
+};
+static const char *const s_254[] = {
+    "Strict", "Lax", "None", "Default", NULL,
+};
+static const char *const s_255[] = {
+    "id", "audience", "subject", "timeout", "idling-timeout", "rolling-timeout", "absolute-timeout", NULL,
+};
+static const struct sb_field f_256[] = {
+    {.type = SB_T_STRING, .one_of = s_255},
+};
+static const char *const s_257[] = {
+    "GET", "POST", "DELETE", NULL,
+};
+static const struct sb_field f_258[] = {
+    {.type = SB_T_STRING, .one_of = s_257},
+};
+static const struct sb_field f_259[] = {
     {.name = "secret", .type = SB_T_STRING, .flags = SB_F_REFERENCEABLE | SB_F_ENCRYPTED, .def = "\"<generated: base64 of 32 random bytes with / + = replaced by alphanumerics, 44 chars>\""},
-    {.name = "storage", .type = SB_T_STRING, .def = "\"cookie\"", .one_of = s_247},
+    {.name = "storage", .type = SB_T_STRING, .def = "\"cookie\"", .one_of = s_253},
     {.name = "audience", .type = SB_T_STRING, .def = "\"default\""},
     {.name = "idling_timeout", .type = SB_T_NUMBER, .def = "900"},
     {.name = "rolling_timeout", .type = SB_T_NUMBER, .def = "3600"},
@@ -1396,208 +1418,208 @@ static const struct sb_field f_253[] = {
     {.name = "cookie_name", .type = SB_T_STRING, .def = "\"session\""},
     {.name = "cookie_path", .type = SB_T_STRING, .def = "\"/\""},
     {.name = "cookie_domain", .type = SB_T_STRING},
-    {.name = "cookie_same_site", .type = SB_T_STRING, .def = "\"Strict\"", .one_of = s_248},
+    {.name = "cookie_same_site", .type = SB_T_STRING, .def = "\"Strict\"", .one_of = s_254},
     {.name = "cookie_http_only", .type = SB_T_BOOLEAN, .def = "true"},
     {.name = "cookie_secure", .type = SB_T_BOOLEAN, .def = "true"},
     {.name = "remember", .type = SB_T_BOOLEAN, .def = "false"},
     {.name = "remember_cookie_name", .type = SB_T_STRING, .def = "\"remember\""},
     {.name = "remember_rolling_timeout", .type = SB_T_NUMBER, .def = "604800"},
     {.name = "remember_absolute_timeout", .type = SB_T_NUMBER, .def = "2592000"},
-    {.name = "response_headers", .type = SB_T_SET, .elements = f_250},
-    {.name = "request_headers", .type = SB_T_SET, .elements = f_250},
+    {.name = "response_headers", .type = SB_T_SET, .elements = f_256},
+    {.name = "request_headers", .type = SB_T_SET, .elements = f_256},
     {.name = "read_body_for_logout", .type = SB_T_BOOLEAN, .def = "false"},
-    {.name = "logout_methods", .type = SB_T_SET, .def = "[\"POST\",\"DELETE\"]", .elements = f_252},
+    {.name = "logout_methods", .type = SB_T_SET, .def = "[\"POST\",\"DELETE\"]", .elements = f_258},
     {.name = "logout_query_arg", .type = SB_T_STRING, .def = "\"session_logout\""},
     {.name = "logout_post_arg", .type = SB_T_STRING, .def = "\"session_logout\""},
     {0},
 };
-static const struct sb_field f_254[] = {
+static const struct sb_field f_260[] = {
     {.type = SB_T_NUMBER},
 };
-static const struct sb_shorthand h_255[] = {
-    {"cookie_lifetime", "rolling_timeout", f_254, false},
-    {"cookie_idletime", "idling_timeout", f_254, false},
-    {"cookie_renew", NULL, f_254, false},
-    {"cookie_discard", "stale_ttl", f_254, false},
+static const struct sb_shorthand h_261[] = {
+    {"cookie_lifetime", "rolling_timeout", f_260, false},
+    {"cookie_idletime", "idling_timeout", f_260, false},
+    {"cookie_renew", NULL, f_260, false},
+    {"cookie_discard", "stale_ttl", f_260, false},
     {"cookie_samesite", "cookie_same_site", f_2, false},
-    {"cookie_httponly", "cookie_http_only", f_212, false},
-    {"cookie_persistent", "remember", f_212, false},
+    {"cookie_httponly", "cookie_http_only", f_213, false},
+    {"cookie_persistent", "remember", f_213, false},
     {0},
 };
-static const struct sb_field f_256[] = {
+static const struct sb_field f_262[] = {
     {.name = "consumer", .type = SB_T_FOREIGN, .reference = "consumers", .flags = SB_F_CASCADE, .eq = "null"},
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_253, .shorthands = h_255},
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_259, .shorthands = h_261},
     {0},
 };
-static const struct sb_subschema plugin_session = {"session", f_256, NULL};
-static const struct sb_field f_257[] = {
+static const struct sb_subschema plugin_session = {"session", f_262, NULL};
+static const struct sb_field f_263[] = {
     {.name = "secret_v1", .type = SB_T_STRING, .flags = SB_F_REQUIRED | SB_F_REFERENCEABLE | SB_F_ENCRYPTED},
     {.name = "tolerance_second", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED, .def = "300", .has_gt = true, .gt = -1},
     {0},
 };
-static const struct sb_field f_258[] = {
+static const struct sb_field f_264[] = {
     {.name = "consumer", .type = SB_T_FOREIGN, .reference = "consumers", .flags = SB_F_CASCADE, .eq = "null"},
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_257},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_263},
     {0},
 };
-static const struct sb_subschema plugin_standard_webhooks = {"standard-webhooks", f_258, NULL};
-static const char *const s_259[] = {
+static const struct sb_subschema plugin_standard_webhooks = {"standard-webhooks", f_264, NULL};
+static const char *const s_265[] = {
     "kong_latency", "latency", "request_count", "request_per_user", "request_size", "response_size", "status_count", "status_count_per_user", "unique_users", "upstream_latency", "status_count_per_workspace", "status_count_per_user_per_route", "shdict_usage", NULL,
 };
-static const char *const s_260[] = {
+static const char *const s_266[] = {
     "counter", "gauge", "histogram", "meter", "set", "timer", NULL,
 };
-static const char *const s_261[] = {
+static const char *const s_267[] = {
     "service_id", "service_name", "service_host", "service_name_or_host", NULL,
 };
-static const char *const s_262[] = {
+static const char *const s_268[] = {
     "workspace_id", "workspace_name", NULL,
 };
-static const struct sb_field f_263[] = {
-    {.name = "name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_259},
-    {.name = "stat_type", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_260},
+static const struct sb_field f_269[] = {
+    {.name = "name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_265},
+    {.name = "stat_type", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_266},
     {.name = "sample_rate", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
-    {.name = "consumer_identifier", .type = SB_T_STRING, .one_of = s_131},
-    {.name = "service_identifier", .type = SB_T_STRING, .one_of = s_261},
-    {.name = "workspace_identifier", .type = SB_T_STRING, .one_of = s_262},
+    {.name = "consumer_identifier", .type = SB_T_STRING, .one_of = s_132},
+    {.name = "service_identifier", .type = SB_T_STRING, .one_of = s_267},
+    {.name = "workspace_identifier", .type = SB_T_STRING, .one_of = s_268},
     {0},
 };
-static const struct sb_field f_264[] = {
-    {.type = SB_T_RECORD, .fields = f_263, .checks = c_135},
+static const struct sb_field f_270[] = {
+    {.type = SB_T_RECORD, .fields = f_269, .checks = c_136},
 };
-static const struct sb_field f_265[] = {
+static const struct sb_field f_271[] = {
     {.type = SB_T_STRING, .match = "^[0-9]+*?[0-9]+$"},
 };
-static const char *const s_266[] = {
+static const char *const s_272[] = {
     "dogstatsd", "influxdb", "librato", "signalfx", NULL,
 };
-static const struct sb_field f_267[] = {
+static const struct sb_field f_273[] = {
     {.name = "host", .type = SB_T_STRING, .def = "\"localhost\"", .validate = sb_check_host},
     {.name = "port", .type = SB_T_INTEGER, .def = "8125", SB_BETWEEN(0, 65535)},
     {.name = "prefix", .type = SB_T_STRING, .def = "\"kong\""},
-    {.name = "metrics", .type = SB_T_ARRAY, .def = "[{\"name\":\"request_count\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"latency\",\"stat_type\":\"timer\"},{\"name\":\"request_size\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"status_count\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"response_size\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"unique_users\",\"stat_type\":\"set\"},{\"name\":\"request_per_user\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"upstream_latency\",\"stat_type\":\"timer\"},{\"name\":\"kong_latency\",\"stat_type\":\"timer\"},{\"name\":\"status_count_per_user\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"status_count_per_workspace\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"status_count_per_user_per_route\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"shdict_usage\",\"sample_rate\":1,\"stat_type\":\"gauge\"}]", .elements = f_264},
-    {.name = "allow_status_codes", .type = SB_T_ARRAY, .elements = f_265},
+    {.name = "metrics", .type = SB_T_ARRAY, .def = "[{\"name\":\"request_count\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"latency\",\"stat_type\":\"timer\"},{\"name\":\"request_size\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"status_count\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"response_size\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"unique_users\",\"stat_type\":\"set\"},{\"name\":\"request_per_user\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"upstream_latency\",\"stat_type\":\"timer\"},{\"name\":\"kong_latency\",\"stat_type\":\"timer\"},{\"name\":\"status_count_per_user\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"status_count_per_workspace\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"status_count_per_user_per_route\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"shdict_usage\",\"sample_rate\":1,\"stat_type\":\"gauge\"}]", .elements = f_270},
+    {.name = "allow_status_codes", .type = SB_T_ARRAY, .elements = f_271},
     {.name = "udp_packet_size", .type = SB_T_NUMBER, .def = "0", SB_BETWEEN(0, 65507)},
     {.name = "use_tcp", .type = SB_T_BOOLEAN, .def = "false"},
     {.name = "hostname_in_prefix", .type = SB_T_BOOLEAN, .def = "false"},
-    {.name = "consumer_identifier_default", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"custom_id\"", .one_of = s_131},
-    {.name = "service_identifier_default", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"service_name_or_host\"", .one_of = s_261},
-    {.name = "workspace_identifier_default", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"workspace_id\"", .one_of = s_262},
+    {.name = "consumer_identifier_default", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"custom_id\"", .one_of = s_132},
+    {.name = "service_identifier_default", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"service_name_or_host\"", .one_of = s_267},
+    {.name = "workspace_identifier_default", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"workspace_id\"", .one_of = s_268},
     {.name = "retry_count", .type = SB_T_INTEGER},
     {.name = "queue_size", .type = SB_T_INTEGER},
     {.name = "flush_timeout", .type = SB_T_NUMBER},
-    {.name = "tag_style", .type = SB_T_STRING, .one_of = s_266},
-    {.name = "queue", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_127},
+    {.name = "tag_style", .type = SB_T_STRING, .one_of = s_272},
+    {.name = "queue", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_128},
     {0},
 };
-static const struct sb_field f_268[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_267},
+static const struct sb_field f_274[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_273},
     {0},
 };
-static const struct sb_subschema plugin_statsd = {"statsd", f_268, NULL};
-static const char *const s_269[] = {
+static const struct sb_subschema plugin_statsd = {"statsd", f_274, NULL};
+static const char *const s_275[] = {
     "auth", "authpriv", "cron", "daemon", "ftp", "kern", "lpr", "mail", "news", "syslog", "user", "uucp", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7", NULL,
 };
-static const struct sb_field f_270[] = {
-    {.name = "log_level", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"info\"", .one_of = s_173},
-    {.name = "successful_severity", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"info\"", .one_of = s_173},
-    {.name = "client_errors_severity", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"info\"", .one_of = s_173},
-    {.name = "server_errors_severity", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"info\"", .one_of = s_173},
-    {.name = "custom_fields_by_lua", .type = SB_T_MAP, .keys = f_139, .values = f_139},
-    {.name = "facility", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"user\"", .one_of = s_269},
+static const struct sb_field f_276[] = {
+    {.name = "log_level", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"info\"", .one_of = s_174},
+    {.name = "successful_severity", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"info\"", .one_of = s_174},
+    {.name = "client_errors_severity", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"info\"", .one_of = s_174},
+    {.name = "server_errors_severity", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"info\"", .one_of = s_174},
+    {.name = "custom_fields_by_lua", .type = SB_T_MAP, .keys = f_140, .values = f_140},
+    {.name = "facility", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"user\"", .one_of = s_275},
     {0},
 };
-static const struct sb_field f_271[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_270},
+static const struct sb_field f_277[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_276},
     {0},
 };
-static const struct sb_subschema plugin_syslog = {"syslog", f_271, NULL};
-static const struct sb_field f_272[] = {
+static const struct sb_subschema plugin_syslog = {"syslog", f_277, NULL};
+static const struct sb_field f_278[] = {
     {.name = "host", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .validate = sb_check_host},
     {.name = "port", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED, SB_BETWEEN(0, 65535)},
     {.name = "timeout", .type = SB_T_NUMBER, .def = "10000"},
     {.name = "keepalive", .type = SB_T_NUMBER, .def = "60000"},
     {.name = "tls", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {.name = "tls_sni", .type = SB_T_STRING},
-    {.name = "custom_fields_by_lua", .type = SB_T_MAP, .keys = f_139, .values = f_139},
+    {.name = "custom_fields_by_lua", .type = SB_T_MAP, .keys = f_140, .values = f_140},
     {0},
 };
-static const struct sb_field f_273[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_272},
+static const struct sb_field f_279[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_278},
     {0},
 };
-static const struct sb_subschema plugin_tcp_log = {"tcp-log", f_273, NULL};
-static const struct sb_field f_274[] = {
+static const struct sb_subschema plugin_tcp_log = {"tcp-log", f_279, NULL};
+static const struct sb_field f_280[] = {
     {.name = "host", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .validate = sb_check_host},
     {.name = "port", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED, SB_BETWEEN(0, 65535)},
     {.name = "timeout", .type = SB_T_NUMBER, .def = "10000"},
-    {.name = "custom_fields_by_lua", .type = SB_T_MAP, .keys = f_139, .values = f_139},
-    {0},
-};
-static const struct sb_field f_275[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_274},
-    {0},
-};
-static const struct sb_subschema plugin_udp_log = {"udp-log", f_275, NULL};
-static const char *const s_276[] = {
-    "8", "16", NULL,
-};
-static const char *const s_277[] = {
-    "preserve", "ignore", "b3", "b3-single", "w3c", "jaeger", "ot", "aws", "datadog", "gcp", NULL,
-};
-static const char *const s_278[] = {
-    "b3", "b3-single", "w3c", "jaeger", "ot", "aws", "datadog", "gcp", NULL,
-};
-static const char *const s_279[] = {
-    "error", "http.method", "http.path", "http.status_code", "kong.balancer.state", "kong.balancer.try", "kong.consumer", "kong.credential", "kong.node.id", "kong.route", "kong.service", "lc", "peer.hostname", NULL,
-};
-static const struct sb_field f_280[] = {
-    {.name = "name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .not_one_of = s_279},
-    {.name = "value", .type = SB_T_STRING, .flags = SB_F_REQUIRED},
+    {.name = "custom_fields_by_lua", .type = SB_T_MAP, .keys = f_140, .values = f_140},
     {0},
 };
 static const struct sb_field f_281[] = {
-    {.type = SB_T_RECORD, .fields = f_280},
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_280},
+    {0},
 };
+static const struct sb_subschema plugin_udp_log = {"udp-log", f_281, NULL};
 static const char *const s_282[] = {
-    "method", "method_path", NULL,
+    "8", "16", NULL,
 };
 static const char *const s_283[] = {
+    "preserve", "ignore", "b3", "b3-single", "w3c", "jaeger", "ot", "aws", "datadog", "gcp", NULL,
+};
+static const char *const s_284[] = {
+    "b3", "b3-single", "w3c", "jaeger", "ot", "aws", "datadog", "gcp", NULL,
+};
+static const char *const s_285[] = {
+    "error", "http.method", "http.path", "http.status_code", "kong.balancer.state", "kong.balancer.try", "kong.consumer", "kong.credential", "kong.node.id", "kong.route", "kong.service", "lc", "peer.hostname", NULL,
+};
+static const struct sb_field f_286[] = {
+    {.name = "name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .not_one_of = s_285},
+    {.name = "value", .type = SB_T_STRING, .flags = SB_F_REQUIRED},
+    {0},
+};
+static const struct sb_field f_287[] = {
+    {.type = SB_T_RECORD, .fields = f_286},
+};
+static const char *const s_288[] = {
+    "method", "method_path", NULL,
+};
+static const char *const s_289[] = {
     "annotations", "tags", NULL,
 };
-static const struct sb_field f_284[] = {
+static const struct sb_field f_290[] = {
     {.name = "local_service_name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"kong\""},
     {.name = "http_endpoint", .type = SB_T_STRING, .validate = sb_check_url},
     {.name = "sample_ratio", .type = SB_T_NUMBER, .def = "0.001", SB_BETWEEN(0, 1)},
     {.name = "default_service_name", .type = SB_T_STRING},
     {.name = "include_credential", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "true"},
-    {.name = "traceid_byte_count", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED, .def = "16", .one_of = s_276},
-    {.name = "header_type", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"preserve\"", .one_of = s_277},
-    {.name = "default_header_type", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"b3\"", .one_of = s_278},
+    {.name = "traceid_byte_count", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED, .def = "16", .one_of = s_282},
+    {.name = "header_type", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"preserve\"", .one_of = s_283},
+    {.name = "default_header_type", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"b3\"", .one_of = s_284},
     {.name = "tags_header", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"Zipkin-Tags\""},
-    {.name = "static_tags", .type = SB_T_ARRAY, .elements = f_281},
-    {.name = "http_span_name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"method\"", .one_of = s_282},
+    {.name = "static_tags", .type = SB_T_ARRAY, .elements = f_287},
+    {.name = "http_span_name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"method\"", .one_of = s_288},
     {.name = "connect_timeout", .type = SB_T_INTEGER, .def = "2000", SB_BETWEEN(0, 2147483646)},
     {.name = "send_timeout", .type = SB_T_INTEGER, .def = "5000", SB_BETWEEN(0, 2147483646)},
     {.name = "read_timeout", .type = SB_T_INTEGER, .def = "5000", SB_BETWEEN(0, 2147483646)},
     {.name = "http_response_header_for_traceid", .type = SB_T_STRING},
-    {.name = "phase_duration_flavor", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"annotations\"", .one_of = s_283},
-    {.name = "queue", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_127},
-    {.name = "propagation", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .def = "{\"default_format\":\"b3\"}", .fields = f_187},
+    {.name = "phase_duration_flavor", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"annotations\"", .one_of = s_289},
+    {.name = "queue", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_128},
+    {.name = "propagation", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .def = "{\"default_format\":\"b3\"}", .fields = f_188},
     {0},
 };
-static const struct sb_field f_285[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_110, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_284},
+static const struct sb_field f_291[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_290},
     {0},
 };
-static const struct sb_subschema plugin_zipkin = {"zipkin", f_285, NULL};
+static const struct sb_subschema plugin_zipkin = {"zipkin", f_291, NULL};
 const struct sb_subschema *const sb_plugin_schema_table[] = {
     &plugin_acl,
     &plugin_acme,

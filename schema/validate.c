@@ -399,6 +399,7 @@ const char *sb_field_check(struct sb_schema_ctx *ctx, const struct sb_field *f,
 static struct sb_value *fill_record(struct pass *p, const struct scope *s,
                                     const struct sb_shorthand *shorthands,
                                     const struct sb_value *input);
+static struct sb_value *fill_value(struct pass *p, const struct sb_field *f, struct sb_value *v);
 
 /* A default's text as a value. Most are a word, a number or a plain string: those need no parser.
  */
@@ -422,7 +423,7 @@ static struct sb_value *default_of(struct pass *p, const struct sb_field *f)
     const struct scope s = {f->fields, NULL};
 
     if (f->def)
-        return literal(p->ctx->arena, sb_str_c(f->def));
+        return fill_value(p, f, literal(p->ctx->arena, sb_str_c(f->def)));
     if (f->type == SB_T_RECORD && is_required(f) && !(f->flags & SB_F_ABSTRACT))
         return fill_record(p, &s, f->shorthands, NULL);
     return NULL;
@@ -479,8 +480,6 @@ static struct sb_value *auto_value(struct pass *p, const struct sb_field *f,
     }
     return v ? NULL : random_string(p->ctx->arena);
 }
-
-static struct sb_value *fill_value(struct pass *p, const struct sb_field *f, struct sb_value *v);
 
 static bool has_scalar(const struct sb_value *list, const struct sb_value *v)
 {

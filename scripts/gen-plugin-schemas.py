@@ -23,7 +23,16 @@ CUSTOM = {
     "http-log.config": "sb_check_http_log",
     "cors.config.origins.elements": "sb_check_cors_origin",
     "acme.config.domains.elements": "sb_check_router_host",
+    "request-transformer.config.remove.headers.elements": "sb_check_header_entry",
+    "request-transformer.config.rename.headers.elements": "sb_check_header_rename",
+    "response-transformer.config.rename.headers.elements": "sb_check_header_rename",
 }
+for verb in ("rename", "replace", "add", "append"):
+    for part in ("body", "querystring"):
+        CUSTOM["request-transformer.config.%s.%s.elements" % (verb, part)] = "sb_check_has_value"
+    CUSTOM.setdefault("request-transformer.config.%s.headers.elements" % verb, "sb_check_header_entry")
+# Entity checks that are code, by plugin: the function and the fields it looks at.
+CHECKS = {"aws-lambda": ("sb_check_proxy_scheme", ["config.proxy_url"])}
 TYPES = {"string": "STRING", "integer": "INTEGER", "number": "NUMBER", "boolean": "BOOLEAN",
          "array": "ARRAY", "set": "SET", "map": "MAP", "record": "RECORD", "json": "JSON"}
 KINDS = {"at_least_one_of": "AT_LEAST_ONE_OF", "only_one_of": "ONLY_ONE_OF",
@@ -162,8 +171,10 @@ def said(text, names):
     return text.replace("%s", ", ".join("'%s'" % n for n in names))
 
 
-def checks(items):
+def checks(items, custom=None):
     rows = []
+    if custom:
+        rows.append("{.kind = SB_C_CUSTOM, .fields = %s, .custom = %s}" % (strings(custom[1]), custom[0]))
     for item in items:
         kind, c = next(iter(item.items()))
         if kind in KINDS:
@@ -191,7 +202,7 @@ def plugin(p):
     table = define("const struct sb_field", rows + ["{0}"])
     name = "plugin_" + re.sub(r"\W", "_", p["name"])
     out.append("static const struct sb_subschema %s = {%s, %s, %s};"
-               % (name, quote(p["name"]), table, checks(p["entity_checks"]) or "NULL"))
+               % (name, quote(p["name"]), table, checks(p["entity_checks"], CHECKS.get(p["name"])) or "NULL"))
     return name
 
 

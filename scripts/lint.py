@@ -19,7 +19,7 @@ HEAP = {"malloc", "calloc", "realloc", "strdup", "asprintf"}
 FUNCTION_LINES_MAX = 120
 
 CALL = re.compile(r"(?<![\w.>])(\w+)\s*\(")
-COMMENT = re.compile(r"/\*.*?\*/|\"(?:\\.|[^\"\\])*\"", re.S)
+COMMENT = re.compile(r"/\*.*?\*/|'(?:\\.|[^'\\])'|\"(?:\\.|[^\"\\])*\"", re.S)
 
 
 def blank(match):

@@ -130,6 +130,12 @@ static void refuses_in_kongs_words(void **state)
          "\"host\":\"b\"}}}",
          "schema violation (redis_host: both deprecated and new field are used but their values "
          "mismatch: redis_host = a vs redis.host = b)"},
+        {"plugins", "{\"name\":\"request-transformer\",\"config\":{\"add\":{\"headers\":[\"a b:c\"],"
+                    "\"body\":[\"k\"]}}}",
+         "schema violation (config.add: {\n  body = {\n    \"key 'k' has no value\"\n  },\n  headers = {\n    "
+         "\"'a b' is not a valid header\"\n  }\n})"},
+        {"plugins", "{\"name\":\"aws-lambda\",\"config\":{\"proxy_url\":\"https://p\"}}",
+         "schema violation (proxy_url scheme must be http)"},
         {"vaults", "{\"name\":\"hcv\",\"prefix\":\"x-y\"}",
          "schema violation (name: vault 'hcv' is not installed)"},
         {"vaults", "{\"name\":\"env\",\"prefix\":\"env\"}",
