@@ -3,9 +3,10 @@
 #include <stddef.h>
 
 /* The text of a file, NUL-terminated, as part of the program. */
-#define EMBED(name, file) \
-    extern const char name[]; \
-    __asm__(".pushsection .rodata\n" #name ":\n.incbin \"migrations/" file "\"\n.byte 0\n.popsection\n")
+#define EMBED(name, file)                                                                          \
+    extern const char name[];                                                                      \
+    __asm__(".pushsection .rodata\n" #name ":\n.incbin \"migrations/" file                         \
+            "\"\n.byte 0\n.popsection\n")
 
 EMBED(sql_base, "kong/000_base.sql");
 EMBED(sql_base_acl, "kong/000_base_acl.sql");

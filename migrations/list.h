@@ -2,8 +2,8 @@
  *
  * A row is one migration of a subsystem, as recorded in schema_meta. Kong's are here with what they
  * come to in 3.9.1: the first of a subsystem makes everything, the others are only recorded. Ours
- * are the subsystem "silverback", which Kong ignores. A migration has an up part, with which programs
- * of the release before still work, and a finishing part for when they are gone.
+ * are the subsystem "silverback", which Kong ignores. A migration has an up part, with which
+ * programs of the release before still work, and a finishing part for when they are gone.
  *
  * To add one of ours: a row at the end, migrations/silverback/NNN_name.sql and NNN_name.finish.sql;
  * both must stand being run again. (000 has no finishing part: the release before it is Kong.)

@@ -14,23 +14,23 @@ static void arrays_parse(void **state)
         int n; /* -1: refused */
         const char *items[4];
     } cases[] = {
-        {"{}", 0, {0}},
-        {"{a}", 1, {"a"}},
-        {"{a,b,c}", 3, {"a", "b", "c"}},
-        {"{\"\"}", 1, {""}},
-        {"{\"a,b\",c}", 2, {"a,b", "c"}},
-        {"{\"a\\\"b\",\"\\\\\"}", 2, {"a\"b", "\\"}},
-        {"{a,NULL,\"NULL\"}", 3, {"a", NULL, "NULL"}},
-        {"{\"}\",\"{\"}", 2, {"}", "{"}},
-        {"", -1, {0}},
-        {"{", -1, {0}},
-        {"a", -1, {0}},
-        {"{\"a}", -1, {0}},
-        {"{\"a\\}", -1, {0}},
-        {"{{a},{b}}", -1, {0}},
-        {"{a}b}", -1, {0}},
-        {"{\"a\"b}", -1, {0}},
-        {"{a\\}", -1, {0}},
+        {"{}",                    0,  {0}                },
+        {"{a}",                   1,  {"a"}              },
+        {"{a,b,c}",               3,  {"a", "b", "c"}    },
+        {"{\"\"}",                1,  {""}               },
+        {"{\"a,b\",c}",           2,  {"a,b", "c"}       },
+        {"{\"a\\\"b\",\"\\\\\"}", 2,  {"a\"b", "\\"}     },
+        {"{a,NULL,\"NULL\"}",     3,  {"a", NULL, "NULL"}},
+        {"{\"}\",\"{\"}",         2,  {"}", "{"}         },
+        {"",                      -1, {0}                },
+        {"{",                     -1, {0}                },
+        {"a",                     -1, {0}                },
+        {"{\"a}",                 -1, {0}                },
+        {"{\"a\\}",               -1, {0}                },
+        {"{{a},{b}}",             -1, {0}                },
+        {"{a}b}",                 -1, {0}                },
+        {"{\"a\"b}",              -1, {0}                },
+        {"{a\\}",                 -1, {0}                },
     };
     struct sb_arena *a = sb_arena_new(0);
     struct sb_str *items;
@@ -81,8 +81,12 @@ static void identifiers_are_quoted(void **state)
 
 static void a_dead_server_is_an_error(void **state)
 {
-    struct sb_pg_config config = {.host = "127.0.0.1,/nonexistent", .port = 1, .user = "u",
-                                  .database = "d", .password = "secret", .timeout_ms = 2000};
+    struct sb_pg_config config = {.host = "127.0.0.1,/nonexistent",
+                                  .port = 1,
+                                  .user = "u",
+                                  .database = "d",
+                                  .password = "secret",
+                                  .timeout_ms = 2000};
     struct sb_err err = {0};
     struct sb_pg *pg;
 
