@@ -19,6 +19,8 @@ static const char *const endpoint_slice[] = {
     "addressType", "ports", "endpoints.addresses", "endpoints.conditions", NULL,
 };
 static const char *const secret[] = {"type", "data", NULL};
+/* Of the many that a cluster has, only those that hold certificates of authorities matter. */
+static const char *const config_map[] = {"data.id", "data.cert", "data.ca.crt", NULL};
 
 const struct sb_kind sb_kinds[] = {
     {"Namespace", "", "v1", "namespaces", .keep = nothing},
@@ -30,6 +32,9 @@ const struct sb_kind sb_kinds[] = {
      * never a certificate or a credential. */
     {"Secret", "", "v1", "secrets", .namespaced = true, .keep = secret,
      .selector = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token"},
+    {"ConfigMap", "", "v1", "configmaps", .namespaced = true, .keep = config_map},
+    {"IngressClassParameters", "configuration.konghq.com", "v1alpha1", "ingressclassparameterses",
+     .namespaced = true, .optional = true, .keep = spec},
     {"Ingress", "networking.k8s.io", "v1", "ingresses", .namespaced = true, .keep = ingress},
     {0},
 };

@@ -6,7 +6,8 @@
  *     ops/copy: x    ──>  ops/copy: -
  *
  * A Secret is read and checked by a unit of its own, once, whoever claims it. The merging is done
- * anew whenever a claim or a Secret changes: it is one pass over the claims.
+ * anew whenever a claim or a Secret changes: it is one pass over the claims. What it keeps of them is
+ * copied, for a source may run again and claim the same.
  */
 #include <stdlib.h>
 
@@ -109,7 +110,7 @@ static void text_add(struct sb_arena *a, struct texts **list, struct sb_str text
             return;
     }
     item = SB_NEW(a, struct texts);
-    *item = (struct texts){*list, text};
+    *item = (struct texts){*list, sb_arena_str(a, text)};
     *list = item;
 }
 
@@ -142,7 +143,7 @@ static void take_claim(struct merge *m, const struct claim *claim)
         if (sb_map_get(&m->hosts, claim->hosts[i]))
             continue;
         host = SB_NEW(a, struct texts);
-        *host = (struct texts){c->hosts, claim->hosts[i]};
+        *host = (struct texts){c->hosts, sb_arena_str(a, claim->hosts[i])};
         c->hosts = host;
         sb_map_set(&m->hosts, host->text, c);
     }
@@ -158,7 +159,7 @@ static void take_claims(struct merge *m)
     }
     for (size_t i = 0; i < m->t->clients.len; i++) {
         const struct outcome *o = m->t->clients.p[i]->result;
-        struct claimed *c = claimed_of(m, o->client);
+        struct claimed *c = claimed_of(m, sb_arena_str(m->u->arena, o->client));
 
         text_add(m->u->arena, &c->parents, o->client_parent);
     }

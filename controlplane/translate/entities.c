@@ -37,14 +37,15 @@ static void touch(struct entities *es, struct entity *e)
     sb_vec_push(&es->touched, e);
 }
 
-struct entity *entity_put(struct entities *es, enum entity_kind kind, struct sb_str key,
-                          const struct sb_value *value)
+struct entity *entity_put(struct entities *es, const void *owner, enum entity_kind kind,
+                          struct sb_str key, const struct sb_value *value)
 {
     struct entity *e = sb_map_get(&es->kinds[kind], key);
 
     if (!e)
         e = entity_new(es, kind, key);
     touch(es, e);
+    e->owner = owner;
     e->value = value;
     entity_parent(e, E_NONE, SB_STR(""));
     entity_objects(e, NULL, 0);
@@ -63,8 +64,10 @@ void entity_objects(struct entity *e, const struct sb_str *objects, size_t n)
     e->nobjects = n;
 }
 
-void entity_withdraw(struct entities *es, struct entity *e)
+void entity_withdraw(struct entities *es, const void *owner, struct entity *e)
 {
+    if (e->owner != owner)
+        return;
     touch(es, e);
     e->value = NULL;
 }

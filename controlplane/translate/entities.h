@@ -1,6 +1,8 @@
 /* entities.h - what a translation gives: flat entities by kind and key, and what changed in a run.
  *
  * (E1) An entity has one value. Where several may claim a name, slots.h decides first.
+ *      Where it passes from one owner to another, both run in the same run, and what the old one
+ *      withdraws after the new one put it stays.
  * (E2) Putting an equal value is no change, whoever puts it.
  */
 #ifndef SB_CONTROLPLANE_TRANSLATE_ENTITIES_H
@@ -29,6 +31,7 @@ extern const char *const entity_names[ENTITY_KINDS];
 struct entity {
     enum entity_kind kind, parent_kind;
     struct sb_str key;    /* ours */
+    const void *owner;    /* a unit, or a slot */
     struct sb_str parent; /* with value and objects: in the arena of the unit that put it */
     const struct sb_value *value; /* NULL: withdrawn */
     const struct sb_str *objects;
@@ -48,11 +51,11 @@ struct entities {
 };
 
 /* Sets the value; parent and objects are empty until they are set. */
-struct entity *entity_put(struct entities *es, enum entity_kind kind, struct sb_str key,
-                          const struct sb_value *value);
+struct entity *entity_put(struct entities *es, const void *owner, enum entity_kind kind,
+                          struct sb_str key, const struct sb_value *value);
 void entity_parent(struct entity *e, enum entity_kind kind, struct sb_str key);
 void entity_objects(struct entity *e, const struct sb_str *objects, size_t n);
-void entity_withdraw(struct entities *es, struct entity *e);
+void entity_withdraw(struct entities *es, const void *owner, struct entity *e);
 
 void entities_begin(struct entities *es); /* a run: forgets the changes of the one before */
 void entities_end(struct entities *es);   /* finds out what changed */

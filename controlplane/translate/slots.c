@@ -86,7 +86,7 @@ void slots_settle(struct sb_translator *t, struct slots *slots)
 
     sb_vec_each(slot, &slots->dirty) {
         sb_vec_each(e, &(*slot)->entities)
-            entity_withdraw(&t->entities, *e);
+            entity_withdraw(&t->entities, *slot, *e);
         sb_vec_clear(&(*slot)->entities);
     }
     sb_vec_each(slot, &slots->dirty) {
@@ -104,7 +104,7 @@ void slots_settle(struct sb_translator *t, struct slots *slots)
 struct entity *slot_put(struct sb_translator *t, struct slot *slot, enum entity_kind kind,
                         struct sb_str key, const struct sb_value *value)
 {
-    struct entity *e = entity_put(&t->entities, kind, key, value);
+    struct entity *e = entity_put(&t->entities, slot, kind, key, value);
 
     sb_vec_push(&slot->entities, e);
     return e;

@@ -177,7 +177,7 @@ static void unit_clear(struct sb_translator *t, struct unit *u)
         u->type->withdraw(t, u);
     unsubscribe(t, u);
     sb_vec_each(e, &u->entities)
-        entity_withdraw(&t->entities, *e);
+        entity_withdraw(&t->entities, u, *e);
     sb_vec_clear(&u->entities);
     if (u->failures.len)
         t->units.failures_changed = true;
@@ -386,7 +386,7 @@ struct unit *read_unit(struct sb_translator *t, struct unit *u, const struct uni
 struct entity *unit_put(struct sb_translator *t, struct unit *u, enum entity_kind kind,
                         struct sb_str key, const struct sb_value *value)
 {
-    struct entity *e = entity_put(&t->entities, kind, key, value);
+    struct entity *e = entity_put(&t->entities, u, kind, key, value);
 
     sb_vec_push(&u->entities, e);
     return e;
