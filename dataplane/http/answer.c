@@ -107,7 +107,7 @@ static enum sb_error_format format_of_type(struct sb_str type)
     };
 
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (sb_str_ieq(type, sb_str_c(types[i].type)))
+        if (sb_str_is(type, types[i].type))
             return types[i].format;
     return SB_FORMATS;
 }
@@ -278,9 +278,7 @@ static void gateway_headers(struct sb_exchange *x, struct sb_gather *g)
     if (tokens & SB_TOKEN_SERVER)
         sb_gather_lit(g, "Server: " SB_PRODUCT "\r\n");
     if (x->try_us) { /* an upstream was involved */
-        if (tokens & SB_TOKEN_VIA)
-            sb_gather_lit(g, "Via: 1.1 " SB_PRODUCT "\r\n");
-        sb_response_tokens(x, g);
+        sb_response_tokens(x, (struct sb_str){0}, g);
         return;
     }
     if (tokens & SB_TOKEN_RESPONSE_LATENCY) {

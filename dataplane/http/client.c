@@ -121,8 +121,10 @@ static bool proxy_header(struct sb_client *c)
         return false;
     }
     used = sb_proxy_header_parse(sb_str_n(buf, (size_t)n), &h);
-    if (used < 0 || (used == 0 && (c->io.hup || (size_t)n == sizeof buf)))
+    if (used < 0 || (used == 0 && (c->io.hup || (size_t)n == sizeof buf))) {
         c->close = true;
+        n = recv(c->io.fd, buf, sizeof buf, 0); /* read, so that closing is no reset */
+    }
     if (used <= 0)
         return false;
     if (recv(c->io.fd, buf, (size_t)used, 0) != used) {

@@ -85,7 +85,7 @@ static enum sb_xstate abandon(struct sb_exchange *x)
 /* More room for a head that does not fit; what was parsed moves along. */
 static void grow_in(struct sb_exchange *x)
 {
-    size_t cap = x->req.head_max + x->req.line_max;
+    size_t cap = x->req.head_max + x->req.line_max; /* more than the parser takes */
     char *bigger = sb_xmalloc(cap);
 
     memcpy(bigger, x->in, x->in_len);

@@ -184,7 +184,7 @@ void sb_response_head(struct sb_exchange *x, struct sb_gather *g);
 bool sb_response_body(struct sb_exchange *x, struct sb_str *raw, struct sb_gather *g);
 void sb_response_eof(struct sb_exchange *x, struct sb_gather *g); /* a body that ends so has ended */
 /* Parts that answers share. */
-void sb_response_tokens(struct sb_exchange *x, struct sb_gather *g);
+void sb_response_tokens(struct sb_exchange *x, struct sb_str via, struct sb_gather *g);
 void sb_response_connection(struct sb_exchange *x, struct sb_gather *g);
 void sb_debug_headers(struct sb_exchange *x, struct sb_gather *g);
 

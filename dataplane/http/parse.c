@@ -584,7 +584,7 @@ enum sb_http_result sb_http_parse_request(struct sb_http_head *h, const char *bu
     while (start = h->at, next_line(h, buf, len, &line)) {
         if (line.len > h->line_max)
             return h->started ? SB_HTTP_HEADER_TOO_LARGE : SB_HTTP_URI_TOO_LONG;
-        if (h->at > h->head_max + h->line_max)
+        if (h->at > h->head_max)
             return SB_HTTP_HEADER_TOO_LARGE;
         if (!h->started) {
             if (line.len == 0) /* empty lines in front of a request are skipped */

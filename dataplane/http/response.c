@@ -126,8 +126,24 @@ static void gather_ms(struct sb_gather *g, int64_t us)
     sb_gather_lit(g, "\r\n");
 }
 
-/* What the `headers` setting asks for on responses that went through an upstream. */
-void sb_response_tokens(struct sb_exchange *x, struct sb_gather *g)
+static void via_header(const struct sb_exchange *x, struct sb_str via, struct sb_gather *g)
+{
+    bool ours = x->w->o->tokens & SB_TOKEN_VIA;
+
+    if (!via.len && !ours)
+        return;
+    sb_gather_lit(g, "Via: ");
+    sb_gather_str(g, via);
+    if (via.len && ours)
+        sb_gather_lit(g, ", ");
+    if (ours)
+        sb_gather_lit(g, "1.1 " SB_PRODUCT);
+    sb_gather_lit(g, "\r\n");
+}
+
+/* What the `headers` setting asks for on responses that went through an upstream; via: the
+ * upstream's. */
+void sb_response_tokens(struct sb_exchange *x, struct sb_str via, struct sb_gather *g)
 {
     unsigned tokens = x->w->o->tokens;
 
@@ -139,6 +155,7 @@ void sb_response_tokens(struct sb_exchange *x, struct sb_gather *g)
         sb_gather_lit(g, "X-Kong-Proxy-Latency: ");
         gather_ms(g, x->try_us - x->start_us);
     }
+    via_header(x, via, g);
     if (tokens & SB_TOKEN_UPSTREAM_STATUS) {
         sb_gather_lit(g, "X-Kong-Upstream-Status: ");
         sb_gather_uint(g, (uint64_t)x->upstream_status);
@@ -159,32 +176,19 @@ void sb_response_connection(struct sb_exchange *x, struct sb_gather *g)
         sb_gather_lit(g, "Connection: close\r\n");
 }
 
-static void gateway_headers(struct sb_exchange *x, struct sb_gather *g)
+static void connection_headers(struct sb_exchange *x, struct sb_gather *g)
 {
-    struct sb_str via = sb_http_get(&x->resp, SB_H_VIA);
-    unsigned tokens = x->w->o->tokens;
-
-    if (!sb_http_has(&x->resp, SB_H_DATE)) {
-        sb_gather_lit(g, "Date: ");
-        sb_gather_str(g, sb_worker_date(x->w));
-        sb_gather_lit(g, "\r\n");
-    }
     if (x->status == 101)
         sb_gather_lit(g, "Connection: upgrade\r\nUpgrade: websocket\r\n");
     else
         sb_response_connection(x, g);
-    if ((tokens & SB_TOKEN_SERVER) && !sb_http_has(&x->resp, SB_H_SERVER))
+}
+
+static void gateway_headers(struct sb_exchange *x, struct sb_gather *g)
+{
+    if ((x->w->o->tokens & SB_TOKEN_SERVER) && !sb_http_has(&x->resp, SB_H_SERVER))
         sb_gather_lit(g, "Server: " SB_PRODUCT "\r\n");
-    if (via.p || (tokens & SB_TOKEN_VIA)) {
-        sb_gather_lit(g, "Via: ");
-        sb_gather_str(g, via);
-        if (via.p && (tokens & SB_TOKEN_VIA))
-            sb_gather_lit(g, ", ");
-        if (tokens & SB_TOKEN_VIA)
-            sb_gather_lit(g, "1.1 " SB_PRODUCT);
-        sb_gather_lit(g, "\r\n");
-    }
-    sb_response_tokens(x, g);
+    sb_response_tokens(x, sb_http_get(&x->resp, SB_H_VIA), g);
 }
 
 void sb_debug_headers(struct sb_exchange *x, struct sb_gather *g)
@@ -210,8 +214,9 @@ void sb_response_head(struct sb_exchange *x, struct sb_gather *g)
     sb_gather_lit(g, " ");
     sb_gather_str(g, x->status == x->resp.status ? x->resp.reason : sb_status_text(x->status));
     sb_gather_lit(g, "\r\n");
-    upstream_headers(x, g);
     content_headers(x, g);
+    connection_headers(x, g);
+    upstream_headers(x, g);
     for (const struct sb_header_change *c = x->response_changes; c; c = c->next)
         if (c->value.p)
             sb_gather_header(g, c->name, c->value);
