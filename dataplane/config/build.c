@@ -293,12 +293,15 @@ static void build_certificate(struct sb_builder *b, struct sb_node *node)
     struct product *p;
     struct sb_value *row = begin(b, node, &p);
     struct sb_certificate *c = NULL;
+    enum sb_rc rc = SB_OK;
     struct sb_err err;
 
-    if (row)
-        end(b, p, sb_compile_certificate(p->arena, row, &c, &err), c, &err);
-    else
+    if (row) {
+        rc = sb_compile_certificate(p->arena, row, &c, &err); /* before c is passed on */
+        end(b, p, rc, c, &err);
+    } else {
         end_gone(b, p);
+    }
 }
 
 static void build_ca_certificate(struct sb_builder *b, struct sb_node *node)
@@ -306,12 +309,15 @@ static void build_ca_certificate(struct sb_builder *b, struct sb_node *node)
     struct product *p;
     struct sb_value *row = begin(b, node, &p);
     X509 *ca = NULL;
+    enum sb_rc rc = SB_OK;
     struct sb_err err;
 
-    if (row)
-        end(b, p, sb_compile_ca_certificate(p->arena, row, &ca, &err), ca, &err);
-    else
+    if (row) {
+        rc = sb_compile_ca_certificate(p->arena, row, &ca, &err); /* before ca is passed on */
+        end(b, p, rc, ca, &err);
+    } else {
         end_gone(b, p);
+    }
 }
 
 static enum sb_rc compile_sni(struct sb_builder *b, struct sb_arena *a, const struct sb_value *row,

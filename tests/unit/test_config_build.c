@@ -438,6 +438,28 @@ static void broken_ones_come_alive(void **state)
     sb_builder_free(b);
 }
 
+/* A pair that fits is served under its names and as a CA; one that does not is left out alone. */
+static void certificates_are_served(void **state)
+{
+    struct sb_builder *b = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE);
+    struct sb_arena *a = sb_arena_new(0);
+    const struct sb_certificate *c;
+    const struct sb_snapshot *snap;
+
+    (void)state;
+    sb_model_put(sb_builder_model(b), SB_STR("certificates"), certificate_row(a, "c1", 0, 0), false);
+    put(b, "snis", "{'id':'n1','name':'a.test','certificate':{'id':'c1'}}");
+    put(b, "snis", "{'id':'n2','name':'*.a.test','certificate':{'id':'c1'}}");
+    snap = sb_builder_build(b, 1);
+    assert_string_equal(trouble(b), "");
+    c = sb_snapshot_certificate(snap, SB_STR("a.test"));
+    assert_true(c && c->cert && c->key);
+    assert_ptr_equal(sb_snapshot_certificate(snap, SB_STR("x.a.test")), c);
+    assert_null(sb_snapshot_certificate(snap, SB_STR("b.test")));
+    sb_arena_free(a);
+    sb_builder_free(b);
+}
+
 static void targets_are_read(void **state)
 {
     static const struct {
@@ -575,6 +597,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_order_gives_the_same),
         cmocka_unit_test(broken_ones_come_alive),
+        cmocka_unit_test(certificates_are_served),
         cmocka_unit_test(targets_are_read),
         cmocka_unit_test(a_change_costs_what_it_touches),
         cmocka_unit_test(equal_documents_change_nothing),
