@@ -22,7 +22,8 @@
 
 #include <stdlib.h>
 
-enum { TEXT_LEN_MAX = 64 << 10, DEPTH_MAX = 200, TRIED_MAX = 64 };
+/* DRAWN_MAX: how much of a line a message shows. */
+enum { TEXT_LEN_MAX = 64 << 10, DEPTH_MAX = 200, TRIED_MAX = 64, DRAWN_MAX = 600 };
 
 /* In the order in which a message lists them. */
 enum rule {
@@ -713,12 +714,14 @@ static enum sb_rc draw(const struct parser *p, size_t from, size_t to, struct sb
     sb_buf_init(&b, SB_ERR_LEN_MAX);
     width = snprintf(NULL, 0, "%zu", line_no);
     sb_buf_printf(&b, "%*s--> %zu:%zu\n%*s |\n%zu | %.*s\n%*s | ", width, "", line_no,
-                  chars(before) + 1, width, "", line_no, SB_ARG(line), width, "");
+                  chars(before) + 1, width, "", line_no, SB_ARG(sb_str_first(line, DRAWN_MAX)),
+                  width, "");
+    before = sb_str_first(before, DRAWN_MAX);
     if (from == to) {
         underline(&b, before, SB_STR(""));
         sb_buf_cstr(&b, "---");
     } else {
-        underline(&b, before, sb_str_n(text.p + from, to - from));
+        underline(&b, before, sb_str_first(sb_str_n(text.p + from, to - from), DRAWN_MAX));
     }
     sb_buf_printf(&b, "\n%*s |\n%*s = %.*s", width, "", width, "", SB_ARG(words));
     text = sb_buf_get(&b);

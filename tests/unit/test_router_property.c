@@ -631,11 +631,19 @@ static void traditional(void **state)
     check_flavor(SB_ROUTER_TRADITIONAL);
 }
 
+/* Routes with attributes compete there by the same rules. */
+static void expressions(void **state)
+{
+    (void)state;
+    check_flavor(SB_ROUTER_EXPRESSIONS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(traditional_compatible),
         cmocka_unit_test(traditional),
+        cmocka_unit_test(expressions),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
