@@ -32,11 +32,15 @@ struct entries {
     char *key; /* of a reference list: the map's key */
 };
 
+struct listener {
+    sb_objects_change *fn;
+    void *arg;
+};
+
 struct sb_objects {
     struct entries kinds[KINDS_MAX];
     struct sb_map refs; /* struct entries */
-    sb_objects_change *on_change;
-    void *arg;
+    SB_VEC(struct listener) listeners;
 };
 
 struct sb_str sb_object_ns(const struct sb_value *object)
@@ -336,6 +340,7 @@ void sb_objects_free(struct sb_objects *objects)
     sb_map_each(slot, &objects->refs)
         ref_list_free(slot->value);
     sb_map_release(&objects->refs);
+    sb_vec_release(&objects->listeners);
     free(objects);
 }
 
@@ -358,16 +363,26 @@ static const struct entries *kind_list_named(const struct sb_objects *objects, c
 
 void sb_objects_listen(struct sb_objects *objects, sb_objects_change *fn, void *arg)
 {
-    objects->on_change = fn;
-    objects->arg = arg;
+    sb_vec_push(&objects->listeners, ((struct listener){fn, arg}));
+}
+
+void sb_objects_unlisten(struct sb_objects *objects, sb_objects_change *fn, void *arg)
+{
+    for (size_t i = 0; i < objects->listeners.len; i++) {
+        struct listener *l = &objects->listeners.p[i];
+
+        if (l->fn == fn && l->arg == arg)
+            objects->listeners.p[i--] = objects->listeners.p[--objects->listeners.len];
+    }
 }
 
 static void tell(const struct sb_objects *objects, const struct sb_kind *kind,
                  const struct entry *before, const struct entry *after)
 {
-    if (objects->on_change)
-        objects->on_change(objects->arg, kind, before ? before->object : NULL,
-                           after ? after->object : NULL);
+    const struct listener *l;
+
+    sb_vec_each(l, &objects->listeners)
+        l->fn(l->arg, kind, before ? before->object : NULL, after ? after->object : NULL);
 }
 
 /* Pruned on a scratch arena, so that what grows while pruning leaves no holes in what is kept. */

@@ -47,10 +47,11 @@ bool sb_objects_remove(struct sb_objects *objects, const struct sb_kind *kind, s
                        struct sb_str name);
 
 /* Called after each visible change, before the old value goes; before or after is NULL when the
- * object appeared or went. One listener. It must not change the cache. */
+ * object appeared or went. Listeners must not change the cache. */
 typedef void sb_objects_change(void *arg, const struct sb_kind *kind, const struct sb_value *before,
                                const struct sb_value *after);
 void sb_objects_listen(struct sb_objects *objects, sb_objects_change *fn, void *arg);
+void sb_objects_unlisten(struct sb_objects *objects, sb_objects_change *fn, void *arg);
 
 /* NULL: not there. Valid until the object is put again or removed. */
 const struct sb_value *sb_objects_get(const struct sb_objects *objects, const char *kind,

@@ -26,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "controlplane/sync/problems.h"
 #include "controlplane/sync/row.h"
 #include "controlplane/sync/writer.h"
 #include "controlplane/translate/translate.h"
@@ -78,8 +79,7 @@ struct sb_sync {
     struct sb_map ids;   /* natural key -> id of rows found in the database */
     struct sb_arena *ids_arena;
     SB_VEC(struct item *) todo;
-    struct sb_arena *reported_arena;
-    struct sb_map reported; /* "object\nmessage" */
+    struct sb_problems *problems;
     struct sb_sync_stats stats;
 };
 
@@ -313,41 +313,32 @@ static void fill_rows(struct sb_sync *s)
 
 /* -- what authors are told ------------------------------------------------------------------------ */
 
-static void report(struct sb_sync *s, struct sb_map *now, struct sb_arena *a, struct sb_str object,
-                   struct sb_str message)
-{
-    struct sb_str key = sb_arena_printf(a, "%.*s\n%.*s", SB_ARG(object), SB_ARG(message));
-
-    if (sb_map_set(now, key, s) || sb_map_get(&s->reported, key))
-        return;
-    if (s->config.on_failure)
-        s->config.on_failure(s->config.arg, object, message);
-}
-
 /* Everything that is wrong now; what was not said before is said. */
 static void report_all(struct sb_sync *s)
 {
     struct sb_arena *a = sb_arena_new(0);
     const struct sb_translate_failure *failures;
     size_t n = sb_translator_failures(s->translator, a, &failures);
-    struct sb_map now = {0};
     struct sb_map_slot *slot;
 
+    sb_problems_begin(s->problems);
     for (size_t i = 0; i < n; i++)
-        report(s, &now, a, failures[i].object, failures[i].message);
+        sb_problems_add(s->problems, failures[i].object, failures[i].message, false);
     sb_map_each(slot, &s->items) {
         const struct item *item = slot->value;
 
         if (item->complaint)
-            report(s, &now, a, sb_str_c(item->owner ? item->owner : item->name),
-                   sb_str_c(item->complaint));
+            sb_problems_add(s->problems, sb_str_c(item->owner ? item->owner : item->name),
+                            sb_str_c(item->complaint), true);
     }
-    sb_map_release(&s->reported);
-    sb_arena_free(s->reported_arena);
-    s->reported = now;
-    s->reported_arena = a;
+    sb_problems_end(s->problems);
     s->complaints_changed = false;
-    s->stats.broken_objects = now.count;
+    sb_arena_free(a);
+}
+
+bool sb_sync_is_broken(const struct sb_sync *s, struct sb_str object)
+{
+    return sb_problems_has(s->problems, object);
 }
 
 static void on_run(evutil_socket_t fd, short what, void *arg)
@@ -619,6 +610,8 @@ static void lead_done(struct sb_sync *s, struct sb_job *job)
         sb_notice("writing as epoch %llu: %zu rows of ours found, %zu to change",
                   (unsigned long long)job->epoch, job->found.len, s->todo.len);
         s->stats.version = job->version;
+        sb_problems_forget(s->problems);
+        report_all(s);
     } else {
         set_state(s, FOLLOWING);
     }
@@ -675,7 +668,7 @@ static void settle_all(struct sb_sync *s, struct sb_job *job)
     s->stats.writes++;
     sb_vec_each(c, &job->changes)
         settle(s, c, &moved);
-    if (moved && s->stats.broken_objects)
+    if (moved && sb_problems_objects(s->problems))
         try_refused_again(s);
     if (s->complaints_changed)
         report_all(s);
@@ -724,7 +717,7 @@ static void on_refused_timer(evutil_socket_t fd, short what, void *arg)
 
     (void)fd, (void)what;
     arm(s->refused_timer, REFUSED_MS);
-    if (s->state != LEADING || sb_writer_busy(s->writer) || !s->stats.broken_objects)
+    if (s->state != LEADING || sb_writer_busy(s->writer) || !sb_problems_objects(s->problems))
         return;
     try_refused_again(s);
     next_step(s);
@@ -758,6 +751,7 @@ enum sb_rc sb_sync_start(const struct sb_sync_config *config, struct sb_sync **o
     s->retry = event_new(config->base, -1, 0, on_retry, s);
     s->refused_timer = event_new(config->base, -1, 0, on_refused_timer, s);
     arm(s->refused_timer, REFUSED_MS);
+    s->problems = sb_problems_new(config->on_failure, config->arg);
     s->translator = sb_translator_new(config->translate, config->objects);
     sb_objects_listen(config->objects, on_object_change, s);
     *out = s;
@@ -768,14 +762,13 @@ void sb_sync_stop(struct sb_sync *s)
 {
     if (!s)
         return;
-    sb_objects_listen(s->config.objects, NULL, NULL);
+    sb_objects_unlisten(s->config.objects, on_object_change, s);
     sb_writer_stop(s->writer);
     forget_all(s);
     sb_map_release(&s->items);
     sb_map_release(&s->ids);
     sb_arena_free(s->ids_arena);
-    sb_map_release(&s->reported);
-    sb_arena_free(s->reported_arena);
+    sb_problems_free(s->problems);
     sb_vec_release(&s->todo);
     event_free(s->run);
     event_free(s->retry);
@@ -801,4 +794,5 @@ void sb_sync_lead(struct sb_sync *s, bool leading)
 void sb_sync_stats(const struct sb_sync *s, struct sb_sync_stats *out)
 {
     *out = s->stats;
+    out->broken_objects = sb_problems_objects(s->problems);
 }

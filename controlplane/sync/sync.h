@@ -38,8 +38,9 @@ struct sb_sync_config {
     void (*on_written)(void *arg, uint64_t version);
     /* Somebody else has a newer epoch: we must not lead any more. Not called with `elect`. */
     void (*on_fenced)(void *arg);
-    /* A problem of an object, once until its words change: "Ingress/ns/name", "...". */
-    void (*on_failure)(void *arg, struct sb_str object, struct sb_str message);
+    /* A problem of an object, "Ingress/ns/name": once until it was gone, and once more by whoever
+     * takes the lead. refused: by the schema or the database, not by the translation. */
+    void (*on_failure)(void *arg, struct sb_str object, struct sb_str message, bool refused);
     void *arg;
 };
 
@@ -53,6 +54,9 @@ void sb_sync_stop(struct sb_sync *sync);
 void sb_sync_warm(struct sb_sync *sync);
 /* We lead: take an epoch and write; or we don't any more. With `elect` nobody calls this. */
 void sb_sync_lead(struct sb_sync *sync, bool leading);
+
+/* Whether something is wrong with the object, "Ingress/ns/name", as of the last translation. */
+bool sb_sync_is_broken(const struct sb_sync *sync, struct sb_str object);
 
 struct sb_sync_stats {
     bool leading;
