@@ -33,7 +33,7 @@ static const struct option options[] = {
      NULL},
     {"watch-namespace", LIST, NULL, AT(watch_namespaces), "namespaces to watch; none: all", NULL},
     {"cache-sync-timeout", DURATION, "2m", AT(cache_sync_timeout_ms),
-     "how long the first listing of all objects may take", NULL},
+     "say so when the first listing of all objects takes longer", NULL},
 
     {"ingress-class", TEXT, "kong", AT(ingress_class), "the class of objects that are ours", NULL},
     {"gateway-api-controller-name", TEXT, "konghq.com/kic-gateway-controller",
