@@ -1,7 +1,6 @@
 /* clang-format off: version 14 falls over tables of strings that go on over lines */
 /* Declarative documents: ids, forms, faults, export; and what a real gateway answered to the pushes of
  * tests/conformance/kong-cases/declarative. */
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +12,7 @@
 
 #include "schema/declarative.h"
 #include "shared/json.h"
-#include "shared/yaml.h"
+#include "recorded.h"
 
 static struct sb_value *yaml(struct sb_arena *a, const char *text)
 {
@@ -290,83 +289,6 @@ static bool deviates(struct sb_str name, bool flatten, bool ok)
     return false;
 }
 
-/* {{o1}} is a port in texts, "{{#o1}}" a number. */
-static struct sb_str with_ports(struct sb_arena *a, struct sb_str s)
-{
-    ptrdiff_t open = sb_str_find(s, SB_STR("{{"), 0), close;
-
-    while (open >= 0) {
-        close = sb_str_find(s, SB_STR("}}"), (size_t)open);
-        if (close < 0 || close - open > 12)
-            return s;
-        s = sb_arena_printf(a, "%.*s80%.*s", (int)open, s.p, (int)(s.len - (size_t)close - 2),
-                            s.p + close + 2);
-        open = sb_str_find(s, SB_STR("{{"), 0);
-    }
-    return s;
-}
-
-static void fill_ports(struct sb_arena *a, struct sb_value *v)
-{
-    struct sb_value *item;
-    struct sb_member *m;
-
-    if (v->type == SB_V_STR && sb_str_starts(v->s, SB_STR("{{#")))
-        *v = (struct sb_value){.type = SB_V_INT, .i = 80};
-    else if (v->type == SB_V_STR)
-        v->s = with_ports(a, v->s);
-    sb_array_each(item, v)
-        fill_ports(a, item);
-    sb_object_each(m, v)
-        fill_ports(a, m->value);
-}
-
-/* Recorded texts are masked: <time>, <uuid>, parts of messages. */
-static bool same_text(struct sb_str got, struct sb_str want)
-{
-    ptrdiff_t mask = sb_str_chr(want, '<', 0);
-
-    if (sb_str_eq(got, want))
-        return true;
-    return mask >= 0 && sb_str_starts(got, sb_str_first(want, (size_t)mask));
-}
-
-static bool same(const struct sb_value *got, const struct sb_value *want);
-
-static bool same_members(const struct sb_value *got, const struct sb_value *want)
-{
-    const struct sb_member *m;
-
-    if (got->count != want->count)
-        return false;
-    sb_object_each(m, want) {
-        if (sb_str_starts(m->key, SB_STR("<")))
-            continue;
-        if (!sb_object_get(got, m->key) || !same(sb_object_get(got, m->key), m->value))
-            return false;
-    }
-    return true;
-}
-
-static bool same(const struct sb_value *got, const struct sb_value *want)
-{
-    if (want->type == SB_V_STR && (sb_str_is(want->s, "<time>") || sb_str_starts(want->s, SB_STR("<uuid"))))
-        return got->type != SB_V_NULL;
-    if (want->type == SB_V_STR)
-        return got->type == SB_V_STR && (sb_str_chr(want->s, '<', 0) == 0 || same_text(got->s, want->s));
-    if ((want->type == SB_V_ARRAY || want->type == SB_V_OBJECT) && want->count == 0)
-        return (got->type == SB_V_ARRAY || got->type == SB_V_OBJECT) && got->count == 0;
-    if (want->type == SB_V_OBJECT && got->type == SB_V_OBJECT)
-        return same_members(got, want);
-    if (want->type != SB_V_ARRAY || got->type != SB_V_ARRAY)
-        return sb_value_equal(got, want);
-    for (uint32_t i = 0; i < want->count; i++) {
-        if (i >= got->count || !same(got->items[i], want->items[i]))
-            return false;
-    }
-    return got->count == want->count;
-}
-
 static unsigned checked, wrong;
 
 /* The answer to a push, as the Admin API builds it. */
@@ -419,10 +341,10 @@ static void replay_push(struct sb_str name, struct sb_value *step)
     bool flatten = sb_str_find(sb_value_str_at(push, "query"), SB_STR("flatten_errors=1"), 0) >= 0, ok;
 
     if (is_about_text(push) && (status == 201 || status == 400)) {
-        fill_ports(a, push);
+        recorded_fill_ports(a, push);
         got = answer(&ctx, push, flatten, &ok);
         checked++;
-        if (!deviates(name, flatten, ok) && (ok != (status == 201) || (want && !same(got, want)))) {
+        if (!deviates(name, flatten, ok) && (ok != (status == 201) || (want && !recorded_same(got, want)))) {
             print_message("%.*s: %s\n", SB_ARG(name), sb_json_text(a, got, 0).p);
             wrong++;
         }
@@ -430,43 +352,17 @@ static void replay_push(struct sb_str name, struct sb_value *step)
     sb_arena_free(a);
 }
 
-static void replay_file(const char *path)
+static void replay_step(struct sb_str name, const struct sb_value *file, struct sb_value *step)
 {
-    struct sb_arena *a = sb_arena_new(0);
-    struct sb_value *doc, *c, *step;
-    struct sb_buf text;
-    struct sb_err err;
-
-    sb_buf_init(&text, 0);
-    assert_true(sb_buf_read_file(&text, path));
-    if (sb_yaml_parse(a, sb_buf_get(&text), &doc, &err))
-        fail_msg("%s: %s", path, err.text);
-    sb_array_each(c, sb_get(doc, "cases")) {
-        sb_array_each(step, sb_get(c, "steps")) {
-            if (sb_get(step, "push"))
-                replay_push(sb_value_str_at(c, "name"), step);
-        }
-    }
-    sb_buf_release(&text);
-    sb_arena_free(a);
+    (void)file;
+    if (sb_get(step, "push"))
+        replay_push(name, step);
 }
 
 static void answers_as_recorded(void **state)
 {
-    static const char dir[] = "tests/conformance/kong-cases/declarative";
-    DIR *d = opendir(dir);
-    struct dirent *entry;
-    char path[512];
-
     (void)state;
-    assert_non_null(d);
-    while ((entry = readdir(d))) {
-        if (entry->d_name[0] == '.')
-            continue;
-        snprintf(path, sizeof path, "%s/%s", dir, entry->d_name);
-        replay_file(path);
-    }
-    closedir(d);
+    recorded_replay("declarative", replay_step);
     assert_true(checked > 100);
     assert_int_equal(wrong, 0);
 }
