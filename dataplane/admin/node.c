@@ -5,9 +5,11 @@
  */
 #include "dataplane/admin/node.h"
 
+
 #include <stdlib.h>
 
 #include "dataplane/admin/form.h"
+#include "dataplane/config/context.h"
 #include "shared/clock.h"
 #include "shared/json.h"
 #include "shared/log.h"
@@ -125,31 +127,12 @@ void sb_admin_wrote(struct sb_call *c)
 
 bool sb_admin_plugin_enabled(const struct sb_admin_node *n, struct sb_str name)
 {
-    size_t count;
-    const struct sb_str *items = sb_settings_list(n->parts.settings, "plugins", &count);
-
-    for (size_t i = 0; i < count; i++)
-        if (sb_str_is(items[i], "bundled") || sb_str_eq(items[i], name))
-            return true;
-    return false;
-}
-
-static bool enabled(void *arg, struct sb_str name)
-{
-    return sb_admin_plugin_enabled(arg, name);
+    return sb_context_plugin_enabled(n->parts.settings, name);
 }
 
 void sb_admin_ctx(struct sb_call *c, struct sb_schema_ctx *ctx)
 {
-    const char *flavor = sb_settings_str(c->node->parts.settings, "router_flavor");
-
-    *ctx = (struct sb_schema_ctx){
-        .arena = c->arena,
-        .expressions = flavor && strcmp(flavor, "expressions") == 0,
-        .traditional = flavor && strcmp(flavor, "traditional") == 0,
-        .plugin_enabled = enabled,
-        .arg = c->node,
-    };
+    *ctx = sb_context(c->node->parts.settings, c->arena);
 }
 
 /* -- the body ---------------------------------------------------------------------------------- */

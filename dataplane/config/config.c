@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "dataplane/config/build.h"
+#include "dataplane/config/context.h"
 #include "dataplane/config/declared.h"
 #include "dataplane/config/follow.h"
 #include "dataplane/config/node.h"
@@ -393,16 +394,6 @@ static enum sb_rc start_declared(struct sb_config *c, struct sb_err *err)
     return rc;
 }
 
-static enum sb_router_flavor flavor_of(const struct sb_settings *settings)
-{
-    struct sb_str text = sb_str_c(sb_settings_str(settings, "router_flavor"));
-
-    if (sb_str_is(text, "expressions"))
-        return SB_ROUTER_EXPRESSIONS;
-    return sb_str_is(text, "traditional") ? SB_ROUTER_TRADITIONAL
-                                          : SB_ROUTER_TRADITIONAL_COMPATIBLE;
-}
-
 static void name_source(struct sb_config *c, bool database)
 {
     struct sb_pg_config pg = {0};
@@ -423,7 +414,7 @@ static struct sb_config *config_new(const struct sb_settings *settings, struct s
 
     c->settings = settings;
     c->workers = workers;
-    c->builder = sb_builder_new(flavor_of(settings));
+    c->builder = sb_builder_new(sb_context_flavor(settings));
     c->path = memcpy(sb_xmalloc(path.len + 1), path.p, path.len + 1);
     sb_arena_free(a);
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

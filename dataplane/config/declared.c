@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "dataplane/config/context.h"
 #include "schema/declarative.h"
 #include "shared/buf.h"
 
@@ -26,12 +27,7 @@ static enum sb_rc load(const struct sb_settings *settings, struct sb_arena *a,
                        const struct document *d, struct sb_value **rows, char hash[33],
                        struct sb_err *err)
 {
-    struct sb_str flavor = sb_str_c(sb_settings_str(settings, "router_flavor"));
-    struct sb_schema_ctx ctx = {
-        .arena = a,
-        .expressions = sb_str_is(flavor, "expressions"),
-        .traditional = sb_str_is(flavor, "traditional"),
-    };
+    struct sb_schema_ctx ctx = sb_context(settings, a);
     struct sb_kong_error refused = {0};
     struct sb_value *doc = NULL;
     struct sb_err parse;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "dataplane/config/context.h"
 #include "dataplane/process/options.h"
 #include "dataplane/process/verbs.h"
 #include "schema/declarative.h"
@@ -278,9 +279,10 @@ int sb_verb_config(int argc, char **argv)
         return sb_options_fail("expected a declarative configuration file; see `kong config --help`");
     job.settings = sb_options_settings(&o);
     job.arena = sb_arena_new(0);
-    job.ctx = (struct sb_schema_ctx){.arena = job.arena};
-    if (job.settings)
+    if (job.settings) {
+        job.ctx = sb_context(job.settings, job.arena);
         code = command->run(&job, rest > 2 ? argv[2] : NULL);
+    }
     job_release(&job);
     return code;
 }
