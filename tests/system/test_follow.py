@@ -21,11 +21,18 @@ def upstream():
         yield server
 
 
-@pytest.fixture
-def private():
-    """A server of the test's own, to stop and to pause, with one migrated database."""
+@pytest.fixture(scope="module")
+def stoppable():
     with Postgres() as server:
-        yield server.create_migrated()
+        yield server
+
+
+@pytest.fixture
+def private(stoppable):
+    """A migrated database on a server that the test may stop."""
+    if stoppable.process is None:
+        stoppable.start()
+    return stoppable.create_migrated()
 
 
 def add_service(db, name, port, host="127.0.0.1"):
