@@ -53,9 +53,13 @@ class Gateway:
         return self
 
     def __exit__(self, kind, *exc):
+        self.end()
+        said = self.said()
         if kind:
-            print(f"-- log of the gateway in {self.prefix}\n{self.log()[-6000:]}")
+            print(f"-- log of the gateway in {self.prefix}\n{said[-6000:]}")
         self.destroy()
+        if not kind:    # a sanitizer build's complaints, also those at its end
+            assert "Sanitizer" not in said and "runtime error" not in said, said[-6000:]
 
     # -- the process ----------------------------------------------------------------------------
 
@@ -102,7 +106,9 @@ class Gateway:
                 self.process.kill()
                 self.process.wait()
             self.process = None
-            self.log_path.replace(self.log_path.with_suffix(".old"))
+            with open(self.log_path.with_suffix(".old"), "a", encoding="utf-8") as old:
+                old.write(self.log())
+            self.log_path.unlink()
 
     def kill(self):
         """As a crash of the machine would: nothing is said good-bye to."""
@@ -112,9 +118,12 @@ class Gateway:
         self.stop()
         return self.start()
 
-    def destroy(self):
+    def end(self):
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.stop(timeout=10)
+            self.stop(timeout=20)
+
+    def destroy(self):
+        self.end()
         self.session.close()
         if self.own_prefix:
             shutil.rmtree(self.prefix, ignore_errors=True)
@@ -125,6 +134,11 @@ class Gateway:
 
     def log(self):
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def said(self):
+        """The log of all its starts."""
+        old = self.log_path.with_suffix(".old")
+        return (old.read_text(errors="replace") if old.exists() else "") + self.log()
 
     # -- asking it ------------------------------------------------------------------------------
 
