@@ -186,7 +186,7 @@ class Gateway:
 class Upstream:
     """An HTTP server that answers 200 with its name, and counts."""
 
-    def __init__(self, name="upstream"):
+    def __init__(self, name="upstream", host="127.0.0.1"):
         self.name, self.requests = name, 0
         upstream = self
 
@@ -204,7 +204,7 @@ class Upstream:
             def log_message(self, *args):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = http.server.ThreadingHTTPServer((host, 0), Handler)
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]
 
