@@ -33,8 +33,7 @@ static bool lowered(struct sb_str s, struct sb_str *out)
     return true;
 }
 
-/* -- one value -----------------------------------------------------------------------------------
- */
+/* -- one value -------------------------------------------------------------------------------- */
 
 static bool regex_holds(struct test *t, struct sb_str s)
 {
@@ -107,8 +106,7 @@ static bool addr_holds(const struct sb_expr *e, const struct sb_addr *addr)
     return addr->known && (e->op == SB_OP_EQUAL || e->op == SB_OP_IN ? within : !within);
 }
 
-/* -- fields --------------------------------------------------------------------------------------
- */
+/* -- fields ----------------------------------------------------------------------------------- */
 
 static void feed(struct test *t, struct sb_str value)
 {

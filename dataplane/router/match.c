@@ -31,8 +31,7 @@ struct search {
     struct sb_hit best_hit;
 };
 
-/* -- does a candidate fit? -----------------------------------------------------------------------
- */
+/* -- does a candidate fit? -------------------------------------------------------------------- */
 
 /* Which kinds of attributes the request satisfies, each by itself, of a candidate that its host and
  * path lead to. */
@@ -87,8 +86,7 @@ static bool fits(struct search *s, const struct sb_tree_entry *entry, struct sb_
            sb_fits_path(l, entry->cand, hit);
 }
 
-/* -- the walk ------------------------------------------------------------------------------------
- */
+/* -- the walk --------------------------------------------------------------------------------- */
 
 /* A place in the tree: so many bytes of a node's label are behind us. */
 struct cursor {
@@ -209,8 +207,7 @@ static void walk(struct search *s, const struct sb_tree_node *root, struct sb_st
     walk_mark(s, c, SB_TREE_ANY, path);
 }
 
-/* -- the choice ----------------------------------------------------------------------------------
- */
+/* -- the choice ------------------------------------------------------------------------------- */
 
 /* The run with the best head; NULL: none is left. */
 static struct run *best_run(struct search *s)

@@ -150,8 +150,7 @@ bool sb_path_normalise(struct sb_str path, char *out, size_t *len)
     return true;
 }
 
-/* -- the upstream's path ------------------------------------------------------------------------
- */
+/* -- the upstream's path ---------------------------------------------------------------------- */
 
 struct writer {
     char *p;

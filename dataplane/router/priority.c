@@ -152,8 +152,7 @@ struct sb_rank sb_rank_expression(const struct sb_rule_row *row)
     return with_id(0xFFULL << 56 | (uint64_t)row->priority, row->id, 0);
 }
 
-/* -- traditional ---------------------------------------------------------------------------------
- */
+/* -- traditional ------------------------------------------------------------------------------ */
 
 enum { WILDCARD_PORT = 4, PLAIN_HOSTS = 2, REGEX_PATH = 1 };
 

@@ -29,8 +29,7 @@ struct sb_router_regex {
     uint32_t groups, tail; /* tail: the group that we appended, PCRE paths only */
 };
 
-/* -- a thread's own scratch: made once, so that matching takes no memory -------------------------
- */
+/* -- a thread's own scratch: made once, so that matching takes no memory ---------------------- */
 
 struct scratch {
     pcre2_match_data *one, *all;
@@ -76,8 +75,7 @@ static struct scratch *scratch_get(void)
     return mine;
 }
 
-/* -- literal text --------------------------------------------------------------------------------
- */
+/* -- literal text ----------------------------------------------------------------------------- */
 
 static bool ascii_punct(char c)
 {
@@ -183,8 +181,7 @@ static void set_head(struct sb_router_regex *re, struct sb_str pattern)
         re->literal = LITERAL_NO; /* its '$' takes a newline before the end, its length the tail */
 }
 
-/* -- compiling -----------------------------------------------------------------------------------
- */
+/* -- compiling -------------------------------------------------------------------------------- */
 
 static const struct {
     uint32_t options;
@@ -276,8 +273,7 @@ struct sb_str sb_regex_head(const struct sb_router_regex *re)
     return re->head;
 }
 
-/* -- matching ------------------------------------------------------------------------------------
- */
+/* -- matching --------------------------------------------------------------------------------- */
 
 bool sb_regex_match(const struct sb_router_regex *re, struct sb_str subject, size_t *start,
                     size_t *end, unsigned *runs)

@@ -246,8 +246,7 @@ static void a_broken_route_is_left_out(void **state)
     finish(&f);
 }
 
-/* -- versions ------------------------------------------------------------------------------------
- */
+/* -- versions --------------------------------------------------------------------------------- */
 
 static void put_text(struct fixture *f, const char *route)
 {
@@ -294,8 +293,7 @@ static void versions_do_not_see_each_other(void **state)
     finish(&f);
 }
 
-/* -- cost, by counts -----------------------------------------------------------------------------
- */
+/* -- cost, by counts -------------------------------------------------------------------------- */
 
 enum shape { MANY_HOSTS, ONE_HOST, NO_HOST, WILDCARDS, REGEXES, SHAPES };
 

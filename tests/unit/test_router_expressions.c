@@ -26,8 +26,7 @@ static size_t pick(size_t n)
     return (size_t)(seed >> 11) % n;
 }
 
-/* -- what expressions and requests are drawn from ------------------------------------------------
- */
+/* -- what expressions and requests are drawn from --------------------------------------------- */
 
 enum {
     PATH,
@@ -83,8 +82,7 @@ static const char *const ask_queries[] = {"",          "q=1",       "q=1&q=2",  
                                           "q=a+b&p=1", "x=1&q=%41", "q=%61%20b"};
 static const char *const ask_snis[] = {"", "a.com", "b.com"};
 
-/* -- the obvious tree ----------------------------------------------------------------------------
- */
+/* -- the obvious tree ------------------------------------------------------------------------- */
 
 enum kind { AND, OR, NOT, PREDICATE };
 enum op { EQ, NE, RE, PREFIX, SUFFIX, CONTAINS, GE, LT, IN, NOT_IN };
@@ -189,8 +187,7 @@ static void print(struct sb_buf *b, const struct tree *t, size_t at)
     }
 }
 
-/* -- evaluating it -------------------------------------------------------------------------------
- */
+/* -- evaluating it ---------------------------------------------------------------------------- */
 
 struct ask {
     struct sb_router_request q;
@@ -375,8 +372,7 @@ static bool tree_fits(struct ask *ask, const struct tree *t, size_t at)
     return n->kind == AND;
 }
 
-/* -- the comparison ------------------------------------------------------------------------------
- */
+/* -- the comparison --------------------------------------------------------------------------- */
 
 struct slot {
     bool used;
@@ -506,8 +502,7 @@ static void random_expressions(void **state)
         regfree(&compiled[i]);
 }
 
-/* -- corners -------------------------------------------------------------------------------------
- */
+/* -- corners ---------------------------------------------------------------------------------- */
 
 static void check_text(const char *text, const char *words)
 {

@@ -79,8 +79,7 @@ static size_t pick_list(size_t out[LIST_MAX], size_t of, size_t percent)
     return n;
 }
 
-/* -- routes --------------------------------------------------------------------------------------
- */
+/* -- routes ----------------------------------------------------------------------------------- */
 
 static struct sb_value *list_of(struct sb_arena *a, const char *const *names, const size_t *at,
                                 size_t n)
@@ -143,8 +142,7 @@ static void draw(struct drawn *d)
     d->created_at = (int64_t)pick(6);
 }
 
-/* -- requests ------------------------------------------------------------------------------------
- */
+/* -- requests --------------------------------------------------------------------------------- */
 
 struct ask {
     struct sb_router_request q;
@@ -174,8 +172,7 @@ static void draw_request(struct ask *ask)
     }
 }
 
-/* -- the obvious router --------------------------------------------------------------------------
- */
+/* -- the obvious router ----------------------------------------------------------------------- */
 
 /* What competes, and what it leaves behind. */
 struct contender {
@@ -387,8 +384,7 @@ static void compatible_route(struct contender *best, const struct drawn *d, cons
     }
 }
 
-/* -- the same for the old router -----------------------------------------------------------------
- */
+/* -- the same for the old router -------------------------------------------------------------- */
 
 enum { NO, YES, PORT_FIRST };
 
@@ -510,8 +506,7 @@ static void traditional_route(struct contender *best, const struct drawn *d,
     }
 }
 
-/* -- the comparison ------------------------------------------------------------------------------
- */
+/* -- the comparison --------------------------------------------------------------------------- */
 
 static void compare(const struct sb_router *r, const struct drawn slots[SLOTS],
                     const struct ask *ask)
