@@ -295,7 +295,8 @@ static bool push_ec(struct jwk *j)
         {"P-521", "secp521r1",  66}
     };
     struct sb_str crv = sb_value_str_at(j->members, "crv"), x, y;
-    unsigned char point[1 + 2 * 66] = {4};
+    /* The builder keeps pointers to strings: they must live until the key is built. */
+    unsigned char *point = sb_arena_zero(j->arena, 1 + 2 * 66);
 
     for (size_t i = 0; i < sizeof curves / sizeof *curves; i++) {
         size_t n = curves[i].len;
@@ -305,6 +306,7 @@ static bool push_ec(struct jwk *j)
         if (!jwk_bytes(j->arena, j->members, "x", &x) ||
             !jwk_bytes(j->arena, j->members, "y", &y) || x.len > n || y.len > n)
             return false;
+        point[0] = POINT_CONVERSION_UNCOMPRESSED;
         memcpy(point + 1 + (n - x.len), x.p, x.len);
         memcpy(point + 1 + n + (n - y.len), y.p, y.len);
         return OSSL_PARAM_BLD_push_utf8_string(j->params, OSSL_PKEY_PARAM_GROUP_NAME,
