@@ -13,7 +13,7 @@
 
 enum {
     BLOCK_LEN = 64 * 1024,
-    BLOCKS_MAX = 256,     /* waiting to be written: 16 MiB */
+    BLOCKS_MAX = 256, /* waiting to be written: 16 MiB */
     FLUSH_MS = 100,
     LINE_MAX_LEN = 16 * 1024,
 };
@@ -124,7 +124,7 @@ enum sb_rc sb_access_writer_new(const char *path, struct sb_access_writer **out,
     int e;
 
     aw->path = sb_xmalloc(strlen(path) + 1);
-    strcpy(aw->path, path);
+    memcpy(aw->path, path, strlen(path) + 1);
     aw->fd = open_log(path);
     if (aw->fd < 0) {
         e = errno;
@@ -280,6 +280,7 @@ static struct sb_str request_of(const struct sb_exchange *x)
 
 void sb_access_log_add(struct sb_access_log *log, struct sb_exchange *x)
 {
+    struct sb_str date;
     struct line l;
 
     if (log->block && BLOCK_LEN - log->block->len < LINE_MAX_LEN)
@@ -296,7 +297,8 @@ void sb_access_log_add(struct sb_access_log *log, struct sb_exchange *x)
     LIT(&l, " - ");
     user(&l, x);
     LIT(&l, " [");
-    text(&l, sb_worker_local_date(x->w).p, strlen(x->w->local_date));
+    date = sb_worker_local_date(x->w);
+    text(&l, date.p, date.len);
     LIT(&l, "] \"");
     value(&l, request_of(x));
     LIT(&l, "\" ");

@@ -1,7 +1,9 @@
 /* body.c - the request's body: decoded from what the client sends, stored or streamed.
  *
- *   client bytes (x->rest, then the socket) --sb_body_read--> pieces --+--> stored: memory, then file
- *                                                                      +--> streamed to the upstream
+ *   client bytes (x->rest, then the socket) --sb_body_read--> pieces --+--> stored: memory, then
+ * file
+ *                                                                      +--> streamed to the
+ * upstream
  *
  * Stored bodies can be sent again to another target, and a chunked one gets a Content-Length. What
  * came with the head and is complete counts as stored even where the route wants streaming.

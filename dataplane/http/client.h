@@ -2,8 +2,8 @@
  *
  *   accept -> (PROXY header) -> (TLS handshake) -> idle <-> exchange -> ... -> close
  *
- * Between two requests a client holds no buffer and no exchange. Everything that happens to it or to
- * the upstream side of its exchange ends in sb_client_run(), the only place that frees a client.
+ * Between two requests a client holds no buffer and no exchange. Everything that happens to it or
+ * to the upstream side of its exchange ends in sb_client_run(), the only place that frees a client.
  */
 #ifndef SB_DATAPLANE_HTTP_CLIENT_H
 #define SB_DATAPLANE_HTTP_CLIENT_H

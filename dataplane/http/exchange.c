@@ -1,8 +1,8 @@
 /* exchange.c - the life of a request, as a state machine.
  *
- * Two sockets set flags and call sb_client_run(), which calls sb_exchange_run(): it runs the step of
- * the state the exchange is in until one says WAIT. Steps look at flags and never at events, so it
- * does not matter in which order things happen, or that a step is called once too often.
+ * Two sockets set flags and call sb_client_run(), which calls sb_exchange_run(): it runs the step
+ * of the state the exchange is in until one says WAIT. Steps look at flags and never at events, so
+ * it does not matter in which order things happen, or that a step is called once too often.
  *
  *     client  --recv-->  in (parsed in place)  --sendmsg: new head + body-->  upstream
  *     client  <--sendmsg: new head + body--  the worker's big buffer  <--recv--  upstream
@@ -21,12 +21,12 @@
 #include "shared/log.h"
 
 enum {
-    KEEP_MAX = 1024,           /* exchanges kept for reuse by a worker */
+    KEEP_MAX = 1024, /* exchanges kept for reuse by a worker */
     RESP_HEADERS = 1000,
     RESP_HEAD_MAX = 64 * 1024,
-    REUSED_TRIES_MAX = 8,      /* dead kept connections that don't count as tries */
+    REUSED_TRIES_MAX = 8, /* dead kept connections that don't count as tries */
     LINGER_MS = 5000,
-    DRAIN_MAX = 4 << 20,       /* bytes of an unwanted body that we read to keep a connection */
+    DRAIN_MAX = 4 << 20, /* bytes of an unwanted body that we read to keep a connection */
 };
 
 /* -- time-outs -- */
@@ -65,8 +65,8 @@ static enum sb_xstate refuse(struct sb_exchange *x, int status)
 
 static enum sb_xstate answer_error(struct sb_exchange *x, int status, const char *message)
 {
-    x->answer = (struct sb_answer){
-        .status = status, .kind = SB_ANSWER_ERROR, .message = sb_str_c(message)};
+    x->answer =
+        (struct sb_answer){.status = status, .kind = SB_ANSWER_ERROR, .message = sb_str_c(message)};
     return SB_X_ANSWER;
 }
 
@@ -131,11 +131,11 @@ static enum sb_xstate head_done(struct sb_exchange *x)
     sb_body_init(x);
     if (x->c->listener->listen->ssl && !x->c->io.ssl) {
         refuse(x, 400);
-        x->answer = (struct sb_answer){
-            .status = 400,
-            .kind = SB_ANSWER_PAGE,
-            .type = SB_STR("text/html; charset=UTF-8"),
-            .message = SB_STR("The plain HTTP request was sent to HTTPS port")};
+        x->answer =
+            (struct sb_answer){.status = 400,
+                               .kind = SB_ANSWER_PAGE,
+                               .type = SB_STR("text/html; charset=UTF-8"),
+                               .message = SB_STR("The plain HTTP request was sent to HTTPS port")};
         return SB_X_ANSWER;
     }
     if (x->w->o->body_max && x->req.content_length > x->w->o->body_max)
@@ -188,7 +188,8 @@ static enum sb_xstate step_head(struct sb_exchange *x)
 
 /* Runs a phase's hooks from where it stopped: SB_OK, SB_AGAIN, or SB_INVALID when one answered or
  * broke and x->answer says what the client gets. */
-static enum sb_rc run_hooks(struct sb_exchange *x, const struct sb_hooks *hooks, enum sb_phase phase)
+static enum sb_rc run_hooks(struct sb_exchange *x, const struct sb_hooks *hooks,
+                            enum sb_phase phase)
 {
     enum sb_rc rc;
 
@@ -296,9 +297,10 @@ static enum sb_xstate redirect(struct sb_exchange *x)
 {
     int status = x->route->https_redirect_status_code;
     struct sb_str host = sb_request_forwarded_host(x);
-    struct sb_str path = x->req.authority.p ? sb_str_n(x->req.path.p, (size_t)(x->req.target.p +
-                                                       x->req.target.len - x->req.path.p))
-                                            : x->req.target;
+    struct sb_str path =
+        x->req.authority.p
+            ? sb_str_n(x->req.path.p, (size_t)(x->req.target.p + x->req.target.len - x->req.path.p))
+            : x->req.target;
 
     if (status == 0 || status == 426) {
         answer_error(x, 426, "Please use HTTPS protocol");
@@ -309,11 +311,11 @@ static enum sb_xstate redirect(struct sb_exchange *x)
     }
     if (x->req.authority.p && sb_str_is(x->req.path, "/") && path.len > x->req.target.len)
         path = SB_STR("/");
-    x->answer = (struct sb_answer){
-        .status = status, .kind = SB_ANSWER_PAGE, .type = SB_STR("text/html")};
-    sb_exchange_add_change(x, &x->answer.headers, SB_STR("Location"),
-                           sb_arena_printf(sb_exchange_arena(x), "https://%.*s%.*s", SB_ARG(host),
-                                           SB_ARG(path)));
+    x->answer =
+        (struct sb_answer){.status = status, .kind = SB_ANSWER_PAGE, .type = SB_STR("text/html")};
+    sb_exchange_add_change(
+        x, &x->answer.headers, SB_STR("Location"),
+        sb_arena_printf(sb_exchange_arena(x), "https://%.*s%.*s", SB_ARG(host), SB_ARG(path)));
     return SB_X_ANSWER;
 }
 
@@ -545,8 +547,8 @@ static enum sb_http_result parse_reply(struct sb_exchange *x, const char *p, siz
     if (!x->resp.headers) {
         bool own = has_response_hooks(x); /* they may suspend, and others parse meanwhile */
 
-        x->resp.headers = own ? SB_NEW_N(sb_exchange_arena(x), struct sb_router_header, RESP_HEADERS)
-                              : headers;
+        x->resp.headers =
+            own ? SB_NEW_N(sb_exchange_arena(x), struct sb_router_header, RESP_HEADERS) : headers;
         x->resp.ids = own ? SB_NEW_N(sb_exchange_arena(x), uint8_t, RESP_HEADERS) : ids;
         x->resp.headers_max = RESP_HEADERS;
         x->resp.line_max = x->resp.head_max = RESP_HEAD_MAX;
@@ -932,20 +934,20 @@ static const struct {
     const char *name;
     enum sb_xstate (*step)(struct sb_exchange *x);
 } states[SB_X_STATES] = {
-    [SB_X_HEAD] = {"head", step_head},
-    [SB_X_REWRITE] = {"rewrite", step_rewrite},
-    [SB_X_ROUTE] = {"route", step_route},
-    [SB_X_ACCESS] = {"access", step_access},
-    [SB_X_PICK] = {"pick", step_pick},
-    [SB_X_BODY] = {"body", step_body},
+    [SB_X_HEAD] = {"head",    step_head   },
+      [SB_X_REWRITE] = {"rewrite", step_rewrite},
+    [SB_X_ROUTE] = {"route",   step_route  },
+      [SB_X_ACCESS] = {"access",  step_access },
+    [SB_X_PICK] = {"pick",    step_pick   },
+      [SB_X_BODY] = {"body",    step_body   },
     [SB_X_CONNECT] = {"connect", step_connect},
-    [SB_X_REPLY] = {"reply", step_reply},
-    [SB_X_FILTER] = {"filter", step_filter},
-    [SB_X_FORWARD] = {"forward", step_forward},
-    [SB_X_TUNNEL] = {"tunnel", step_tunnel},
-    [SB_X_ANSWER] = {"answer", step_answer},
-    [SB_X_DRAIN] = {"drain", step_drain},
-    [SB_X_DONE] = {"done", NULL},
+      [SB_X_REPLY] = {"reply",   step_reply  },
+    [SB_X_FILTER] = {"filter",  step_filter },
+      [SB_X_FORWARD] = {"forward", step_forward},
+    [SB_X_TUNNEL] = {"tunnel",  step_tunnel },
+      [SB_X_ANSWER] = {"answer",  step_answer },
+    [SB_X_DRAIN] = {"drain",   step_drain  },
+      [SB_X_DONE] = {"done",    NULL        },
 };
 
 bool sb_exchange_run(struct sb_exchange *x)

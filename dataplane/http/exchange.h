@@ -4,7 +4,8 @@
  * changes them. A state's step is called when it is entered and whenever something happened, and
  * says what comes next:
  *
- *   HEAD -> REWRITE -> ROUTE -> ACCESS -> PICK -> BODY -> CONNECT -> REPLY -> FILTER -> FORWARD -> DONE
+ *   HEAD -> REWRITE -> ROUTE -> ACCESS -> PICK -> BODY -> CONNECT -> REPLY -> FILTER -> FORWARD ->
+ * DONE
  *                                          ^____(next try)____|________|            TUNNEL
  *   from nearly everywhere: ANSWER (our own response) -> DRAIN -> DONE
  */
@@ -57,21 +58,22 @@ struct sb_request_body {
     uint64_t left;     /* of Content-Length */
     uint64_t received; /* decoded bytes */
     bool complete;
-    bool stream;       /* goes on as it comes; else all of it is stored first */
-    bool continued;    /* 100 Continue was sent, or nobody asked for it */
-    char *mem;         /* stored bytes: a slice of rest, or owned */
+    bool stream;    /* goes on as it comes; else all of it is stored first */
+    bool continued; /* 100 Continue was sent, or nobody asked for it */
+    char *mem;      /* stored bytes: a slice of rest, or owned */
     size_t mem_len, mem_cap;
     bool mem_owned;
     int fd; /* temporary file behind mem; -1: none */
     uint64_t file_len;
-    uint64_t sent;     /* to this try's upstream */
-    bool last_sent;    /* streamed: the end, too */
+    uint64_t sent;  /* to this try's upstream */
+    bool last_sent; /* streamed: the end, too */
 };
 
 enum sb_answer_kind {
     SB_ANSWER_BODY,    /* type and body as they are */
     SB_ANSWER_ERROR,   /* message, in the format that Accept asks for, else JSON */
-    SB_ANSWER_REFUSED, /* the same as nginx does it: else by Content-Type, else error_default_type */
+    SB_ANSWER_REFUSED, /* the same as nginx does it: else by Content-Type, else error_default_type
+                        */
     SB_ANSWER_PAGE,    /* nginx's small HTML page; message: a second line */
 };
 
@@ -118,8 +120,8 @@ struct sb_exchange {
     struct sb_upconn *u;
     struct sb_pick pick;
     unsigned tries, reused_tries;
-    bool sent_any;   /* some of the request reached this try's socket */
-    int64_t try_us;  /* end of the last pick; 0: never got so far */
+    bool sent_any;  /* some of the request reached this try's socket */
+    int64_t try_us; /* end of the last pick; 0: never got so far */
     int upstream_status;
 
     /* The response */
@@ -139,7 +141,7 @@ struct sb_exchange {
     char cleared[1];
 
     struct sb_timer timer; /* hangs where it hung last */
-    char path_room[1024]; /* for normalised paths that fit */
+    char path_room[1024];  /* for normalised paths that fit */
     char host_room[256];
     uint8_t ids_room[SB_X_HEADERS];
     struct sb_router_header headers_room[SB_X_HEADERS];
@@ -182,7 +184,8 @@ void sb_response_head(struct sb_exchange *x, struct sb_gather *g);
 /* Takes the body bytes at the front of *raw and adds them, framed for the client. False: the
  * upstream broke its framing. Sets x->ended at the end of the body; stops early when g is full. */
 bool sb_response_body(struct sb_exchange *x, struct sb_str *raw, struct sb_gather *g);
-void sb_response_eof(struct sb_exchange *x, struct sb_gather *g); /* a body that ends so has ended */
+void sb_response_eof(struct sb_exchange *x,
+                     struct sb_gather *g); /* a body that ends so has ended */
 /* Parts that answers share. */
 void sb_response_tokens(struct sb_exchange *x, struct sb_str via, struct sb_gather *g);
 void sb_response_connection(struct sb_exchange *x, struct sb_gather *g);

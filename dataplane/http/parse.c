@@ -22,11 +22,11 @@ enum { NAME_OK = 1, NAME_ODD = 2, NAME_BAD = 0 };
 static int name_class(unsigned char c)
 {
     static const uint8_t classes[256] = {
-        ['!'] = NAME_ODD,          ['"'] = NAME_ODD,          ['#' ... ','] = NAME_ODD,
-        ['-'] = NAME_OK,           ['.'] = NAME_ODD,          ['/'] = NAME_ODD,
-        ['0' ... '9'] = NAME_OK,   [';' ... '@'] = NAME_ODD,  ['A' ... 'Z'] = NAME_OK,
-        ['[' ... '^'] = NAME_ODD,  ['_'] = NAME_OK,           ['`'] = NAME_ODD,
-        ['a' ... 'z'] = NAME_OK,   ['{' ... '~'] = NAME_ODD,  [0x80 ... 0xff] = NAME_ODD,
+        ['!'] = NAME_ODD,         ['"'] = NAME_ODD,         ['#' ... ','] = NAME_ODD,
+        ['-'] = NAME_OK,          ['.'] = NAME_ODD,         ['/'] = NAME_ODD,
+        ['0' ... '9'] = NAME_OK,  [';' ... '@'] = NAME_ODD, ['A' ... 'Z'] = NAME_OK,
+        ['[' ... '^'] = NAME_ODD, ['_'] = NAME_OK,          ['`'] = NAME_ODD,
+        ['a' ... 'z'] = NAME_OK,  ['{' ... '~'] = NAME_ODD, [0x80 ... 0xff] = NAME_ODD,
     };
 
     return classes[c];
@@ -45,9 +45,9 @@ static bool same_name(struct sb_str name, const char *lower)
     return true;
 }
 
-#define TRY(text, id) \
-    if (same_name(name, text)) \
-        return SB_H_##id
+#define TRY(text, id)                                                                              \
+    if (same_name(name, text))                                                                     \
+    return SB_H_##id
 
 enum sb_http_name sb_http_name(struct sb_str name)
 {

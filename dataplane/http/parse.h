@@ -86,25 +86,25 @@ struct sb_http_head {
     size_t nheaders, headers_max;
     size_t line_max, head_max;
 
-    size_t at;       /* start of the line to parse next */
-    size_t scan;     /* no LF between at and here */
-    size_t len;      /* of the head with its empty line, once DONE */
-    bool started;    /* the first line is behind us */
-    bool bare_lf;    /* some line ended without CR: runs of lines can't be passed on as they are */
-    bool dropped;    /* some line was left out of headers: same */
-    size_t lines;    /* start of the first header line */
+    size_t at;    /* start of the line to parse next */
+    size_t scan;  /* no LF between at and here */
+    size_t len;   /* of the head with its empty line, once DONE */
+    bool started; /* the first line is behind us */
+    bool bare_lf; /* some line ended without CR: runs of lines can't be passed on as they are */
+    bool dropped; /* some line was left out of headers: same */
+    size_t lines; /* start of the first header line */
 
-    int version; /* 9, 10, 11; 12..99 for later minors of 1 */
+    int version;   /* 9, 10, 11; 12..99 for later minors of 1 */
     uint64_t seen; /* bit per enum sb_http_name */
     uint64_t content_length;
     enum sb_http_framing framing;
 
     /* Requests */
     struct sb_str method, target;
-    struct sb_str path, query;        /* of the target; the query ends before a fragment */
-    bool has_query;                   /* there was a '?', even with nothing behind it */
-    struct sb_str authority;          /* of an absolute-form target; p NULL: none */
-    struct sb_str host;               /* the Host header; p NULL: absent */
+    struct sb_str path, query; /* of the target; the query ends before a fragment */
+    bool has_query;            /* there was a '?', even with nothing behind it */
+    struct sb_str authority;   /* of an absolute-form target; p NULL: none */
+    struct sb_str host;        /* the Host header; p NULL: absent */
 
     /* Responses */
     int status;

@@ -43,8 +43,8 @@ static void note_host(struct sb_exchange *x)
         if (name.len > sizeof x->host_room)
             return;
         for (i = 0; i < name.len; i++)
-            x->host_room[i] = name.p[i] >= 'A' && name.p[i] <= 'Z' ? (char)(name.p[i] | 0x20)
-                                                                  : name.p[i];
+            x->host_room[i] =
+                name.p[i] >= 'A' && name.p[i] <= 'Z' ? (char)(name.p[i] | 0x20) : name.p[i];
         x->host.p = x->host_room;
         return;
     }

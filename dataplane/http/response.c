@@ -1,8 +1,8 @@
 /* response.c - from the upstream's response to the client's.
  *
- * Headers: proxy-http.md 6. Bodies are taken out of the upstream's framing and put into the client's:
- * lengths stay lengths; chunks are made anew, one a read; a body that ends with the connection
- * becomes chunked for HTTP/1.1 and ends with the connection for HTTP/1.0.
+ * Headers: proxy-http.md 6. Bodies are taken out of the upstream's framing and put into the
+ * client's: lengths stay lengths; chunks are made anew, one a read; a body that ends with the
+ * connection becomes chunked for HTTP/1.1 and ends with the connection for HTTP/1.0.
  */
 #include "dataplane/http/exchange.h"
 #include "shared/log.h"
@@ -54,8 +54,7 @@ static uint64_t overwritten(const struct sb_exchange *x)
 static bool named_by_connection(const struct sb_exchange *x, struct sb_str name)
 {
     for (size_t i = 0; i < x->resp.nheaders; i++)
-        if (x->resp.ids[i] == SB_H_CONNECTION &&
-            sb_http_list_has(x->resp.headers[i].value, name))
+        if (x->resp.ids[i] == SB_H_CONNECTION && sb_http_list_has(x->resp.headers[i].value, name))
             return true;
     return false;
 }
@@ -81,12 +80,9 @@ static void upstream_headers(struct sb_exchange *x, struct sb_gather *g)
 /* nginx adds its charset to these, where none is given and the body is not encoded. */
 static bool wants_charset(const struct sb_exchange *x, struct sb_str type)
 {
-    static const char *const types[] = {"text/html",
-                                        "text/plain",
-                                        "text/xml",
-                                        "application/javascript",
-                                        "application/rss+xml",
-                                        "text/vnd.wap.wml"};
+    static const char *const types[] = {
+        "text/html",           "text/plain",      "text/xml", "application/javascript",
+        "application/rss+xml", "text/vnd.wap.wml"};
 
     if (x->w->o->charset.len == 0 || sb_http_has(&x->resp, SB_H_CONTENT_ENCODING) ||
         x->status == 301 || x->status == 302)
@@ -101,8 +97,8 @@ static void content_headers(struct sb_exchange *x, struct sb_gather *g)
 {
     struct sb_str type = sb_http_get(&x->resp, SB_H_CONTENT_TYPE);
 
-    if (type.p && !(x->response_changes &&
-                    sb_change_find(x->response_changes, SB_STR("content-type")))) {
+    if (type.p &&
+        !(x->response_changes && sb_change_find(x->response_changes, SB_STR("content-type")))) {
         sb_gather_lit(g, "Content-Type: ");
         sb_gather_str(g, type);
         if (wants_charset(x, type)) {

@@ -27,9 +27,9 @@ struct sb_worker;
 struct sb_io {
     int fd; /* -1: closed */
     bool readable, writable;
-    bool hup;    /* the peer will send no more; what it sent may still be unread */
-    bool eof;    /* all of it is read */
-    bool failed; /* broken: nothing more can be read or written */
+    bool hup;     /* the peer will send no more; what it sent may still be unread */
+    bool eof;     /* all of it is read */
+    bool failed;  /* broken: nothing more can be read or written */
     bool closing; /* TLS: close_notify was sent */
     SSL *ssl;
     char *out; /* what waits to be sent: [out_at, out_len) */

@@ -249,16 +249,17 @@ static const struct {
     const char *name;
     unsigned bits;
 } tokens[] = {
-    {"server_tokens", SB_TOKEN_SERVER | SB_TOKEN_VIA},
-    {"latency_tokens", SB_TOKEN_PROXY_LATENCY | SB_TOKEN_RESPONSE_LATENCY | SB_TOKEN_UPSTREAM_LATENCY},
-    {"via", SB_TOKEN_VIA},
-    {"server", SB_TOKEN_SERVER},
-    {"x-kong-proxy-latency", SB_TOKEN_PROXY_LATENCY},
-    {"x-kong-response-latency", SB_TOKEN_RESPONSE_LATENCY},
-    {"x-kong-admin-latency", 0},
-    {"x-kong-upstream-latency", SB_TOKEN_UPSTREAM_LATENCY},
-    {"x-kong-upstream-status", SB_TOKEN_UPSTREAM_STATUS},
-    {"x-kong-request-id", SB_TOKEN_REQUEST_ID},
+    {"server_tokens",           SB_TOKEN_SERVER | SB_TOKEN_VIA                     },
+    {"latency_tokens",
+     SB_TOKEN_PROXY_LATENCY | SB_TOKEN_RESPONSE_LATENCY | SB_TOKEN_UPSTREAM_LATENCY},
+    {"via",                     SB_TOKEN_VIA                                       },
+    {"server",                  SB_TOKEN_SERVER                                    },
+    {"x-kong-proxy-latency",    SB_TOKEN_PROXY_LATENCY                             },
+    {"x-kong-response-latency", SB_TOKEN_RESPONSE_LATENCY                          },
+    {"x-kong-admin-latency",    0                                                  },
+    {"x-kong-upstream-latency", SB_TOKEN_UPSTREAM_LATENCY                          },
+    {"x-kong-upstream-status",  SB_TOKEN_UPSTREAM_STATUS                           },
+    {"x-kong-request-id",       SB_TOKEN_REQUEST_ID                                },
 };
 
 static enum sb_rc load_tokens(const struct sb_settings *s, const char *name, unsigned *out,
@@ -286,10 +287,10 @@ static enum sb_rc load_tokens(const struct sb_settings *s, const char *name, uns
 static const struct {
     const char *name, *type;
 } formats[SB_FORMATS] = {
-    [SB_FORMAT_JSON] = {"error_template_json", "application/json"},
-    [SB_FORMAT_PLAIN] = {"error_template_plain", "text/plain"},
-    [SB_FORMAT_HTML] = {"error_template_html", "text/html"},
-    [SB_FORMAT_XML] = {"error_template_xml", "application/xml"},
+    [SB_FORMAT_JSON] = {"error_template_json",  "application/json"},
+    [SB_FORMAT_PLAIN] = {"error_template_plain", "text/plain"      },
+    [SB_FORMAT_HTML] = {"error_template_html",  "text/html"       },
+    [SB_FORMAT_XML] = {"error_template_xml",   "application/xml" },
 };
 
 enum { TEMPLATE_LEN_MAX = 1 << 20 };
@@ -385,7 +386,7 @@ static void load_access_log(struct sb_proxy_options *o)
 }
 
 enum sb_rc sb_proxy_options_load(const struct sb_settings *settings, struct sb_proxy_options **out,
-                           struct sb_err *err)
+                                 struct sb_err *err)
 {
     struct sb_arena *arena = sb_arena_new(0);
     struct sb_proxy_options *o = SB_NEW(arena, struct sb_proxy_options);

@@ -36,13 +36,13 @@ struct sb_cidr {
 };
 
 enum sb_token { /* bits of the `headers` setting */
-    SB_TOKEN_VIA = 1,
-    SB_TOKEN_SERVER = 2,
-    SB_TOKEN_PROXY_LATENCY = 4,
-    SB_TOKEN_RESPONSE_LATENCY = 8,
-    SB_TOKEN_UPSTREAM_LATENCY = 16,
-    SB_TOKEN_UPSTREAM_STATUS = 32,
-    SB_TOKEN_REQUEST_ID = 64,
+                SB_TOKEN_VIA = 1,
+                SB_TOKEN_SERVER = 2,
+                SB_TOKEN_PROXY_LATENCY = 4,
+                SB_TOKEN_RESPONSE_LATENCY = 8,
+                SB_TOKEN_UPSTREAM_LATENCY = 16,
+                SB_TOKEN_UPSTREAM_STATUS = 32,
+                SB_TOKEN_REQUEST_ID = 64,
 };
 
 enum sb_error_format { SB_FORMAT_JSON, SB_FORMAT_PLAIN, SB_FORMAT_HTML, SB_FORMAT_XML, SB_FORMATS };
@@ -67,9 +67,9 @@ struct sb_proxy_options {
     struct sb_str error_template[SB_FORMATS]; /* p NULL: the built-in one */
     struct sb_str charset;                    /* "" for off */
 
-    size_t line_max, head_max;       /* large_client_header_buffers */
-    uint64_t body_max;               /* 0: no limit */
-    size_t body_memory;              /* client_body_buffer_size: beyond it a temporary file */
+    size_t line_max, head_max; /* large_client_header_buffers */
+    uint64_t body_max;         /* 0: no limit */
+    size_t body_memory;        /* client_body_buffer_size: beyond it a temporary file */
     int64_t header_timeout_ms, body_timeout_ms, send_timeout_ms, keepalive_timeout_ms;
     uint64_t keepalive_requests;
 
@@ -82,8 +82,8 @@ struct sb_proxy_options {
 };
 
 /* err names the setting. The settings must outlive the call only. */
-SB_MUST enum sb_rc sb_proxy_options_load(const struct sb_settings *settings, struct sb_proxy_options **out,
-                                   struct sb_err *err);
+SB_MUST enum sb_rc sb_proxy_options_load(const struct sb_settings *settings,
+                                         struct sb_proxy_options **out, struct sb_err *err);
 void sb_proxy_options_free(struct sb_proxy_options *o);
 
 /* Kong's listen grammar; "off" gives none. name: the setting, for the message. */

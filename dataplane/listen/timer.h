@@ -1,8 +1,8 @@
 /* timer.h - coarse timers that cost next to nothing to set.
  *
  * Time-outs are set a few times a request and hardly ever fire, so setting one is two stores: the
- * timer stays where it hangs in the wheel and, when its slot comes round early, is hung where it now
- * belongs. They fire up to one tick late, never early. One wheel a worker; it ticks only while
+ * timer stays where it hangs in the wheel and, when its slot comes round early, is hung where it
+ * now belongs. They fire up to one tick late, never early. One wheel a worker; it ticks only while
  * something hangs in it.
  */
 #ifndef SB_DATAPLANE_LISTEN_TIMER_H

@@ -35,23 +35,22 @@ static const struct suite {
     const char *ciphers;
     bool prefer_server;
 } suites[] = {
-    {"modern", TLS1_3_VERSION, TLS1_3_VERSION, NULL, false},
-    {"intermediate", TLS1_2_VERSION, TLS1_3_VERSION, INTERMEDIATE, false},
-    {"old", TLS1_VERSION, TLS1_3_VERSION,
+    {"modern",       TLS1_3_VERSION, TLS1_3_VERSION, NULL,                                   false},
+    {"intermediate", TLS1_2_VERSION, TLS1_3_VERSION, INTERMEDIATE,                           false},
+    {"old",          TLS1_VERSION,   TLS1_3_VERSION,
      INTERMEDIATE ":ECDHE-ECDSA-AES128-SHA256:ECDHE-RSA-AES128-SHA256:ECDHE-ECDSA-AES128-SHA:"
                   "ECDHE-RSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA384:ECDHE-RSA-AES256-SHA384:"
                   "ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES256-SHA:DHE-RSA-AES128-SHA256:"
                   "DHE-RSA-AES256-SHA256:AES128-GCM-SHA256:AES256-GCM-SHA384:AES128-SHA256:"
-                  "AES256-SHA256:AES128-SHA:AES256-SHA:DES-CBC3-SHA:@SECLEVEL=0",
-     true},
-    {"fips", TLS1_2_VERSION, TLS1_2_VERSION, "TLSv1.2+FIPS:kRSA+FIPS:!eNULL:!aNULL", true},
+                  "AES256-SHA256:AES128-SHA:AES256-SHA:DES-CBC3-SHA:@SECLEVEL=0",            true },
+    {"fips",         TLS1_2_VERSION, TLS1_2_VERSION, "TLSv1.2+FIPS:kRSA+FIPS:!eNULL:!aNULL", true },
 };
 
 static const struct {
     const char *name;
     int version;
 } versions[] = {
-    {"TLSv1", TLS1_VERSION},
+    {"TLSv1",   TLS1_VERSION  },
     {"TLSv1.1", TLS1_1_VERSION},
     {"TLSv1.2", TLS1_2_VERSION},
     {"TLSv1.3", TLS1_3_VERSION},
@@ -95,7 +94,8 @@ static enum sb_rc set_suite(SSL_CTX *ctx, const struct sb_settings *s, struct sb
     SSL_CTX_set_min_proto_version(ctx, suite.min);
     SSL_CTX_set_max_proto_version(ctx, suite.max);
     if (suite.ciphers && !SSL_CTX_set_cipher_list(ctx, suite.ciphers))
-        return sb_err_set(err, SB_INVALID, "ssl_ciphers: no cipher can be used of %s", suite.ciphers);
+        return sb_err_set(err, SB_INVALID, "ssl_ciphers: no cipher can be used of %s",
+                          suite.ciphers);
     if (suite.prefer_server)
         SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_dh_auto(ctx, 1);
@@ -104,8 +104,7 @@ static enum sb_rc set_suite(SSL_CTX *ctx, const struct sb_settings *s, struct sb
 
 /* -- the default certificates -- */
 
-/* A setting's text is PEM, base64 of PEM, or a path. */
-static bool load_pem(const struct sb_settings *s, struct sb_arena *a, struct sb_str text,
+bool sb_tls_load_pem(const struct sb_settings *s, struct sb_arena *a, struct sb_str text,
                      struct sb_str *out)
 {
     struct sb_buf file;
@@ -167,10 +166,10 @@ static enum sb_rc use_pair(SSL_CTX *ctx, const struct sb_settings *s, struct sb_
     struct sb_str pem;
     enum sb_rc rc = SB_OK;
 
-    if (!load_pem(s, a, cert, &pem) || !use_chain(ctx, pem))
+    if (!sb_tls_load_pem(s, a, cert, &pem) || !use_chain(ctx, pem))
         rc = sb_err_set(err, SB_INVALID, "ssl_cert: failed loading certificate from %.*s",
                         SB_ARG(cert));
-    else if (!load_pem(s, a, key, &pem) || !use_key(ctx, pem))
+    else if (!sb_tls_load_pem(s, a, key, &pem) || !use_key(ctx, pem))
         rc = sb_err_set(err, SB_INVALID, "ssl_cert_key: failed loading key from %.*s",
                         SB_ARG(key.len > 200 ? SB_STR("the text given") : key));
     sb_arena_free(a);
@@ -259,7 +258,8 @@ static enum sb_rc use_generated(SSL_CTX *ctx, const struct sb_settings *s, const
         EVP_PKEY *pair = ecdsa ? EVP_EC_gen("P-256") : EVP_RSA_gen(2048);
 
         if (!generate(pair, cert.p, key.p))
-            rc = sb_err_set(err, SB_IO, "ssl_cert: cannot generate %s: %s", cert.p, strerror(errno));
+            rc =
+                sb_err_set(err, SB_IO, "ssl_cert: cannot generate %s: %s", cert.p, strerror(errno));
     }
     if (!rc)
         rc = use_pair(ctx, s, cert, key, err);
@@ -276,7 +276,7 @@ static enum sb_rc set_certificates(SSL_CTX *ctx, const struct sb_settings *s, st
 
     if (ncerts != nkeys)
         return sb_err_set(err, SB_INVALID,
-                          nkeys == 0   ? "ssl_cert_key must be specified"
+                          nkeys == 0    ? "ssl_cert_key must be specified"
                           : ncerts == 0 ? "ssl_cert must be specified"
                                         : "ssl_cert was specified %zu times while ssl_cert_key was "
                                           "specified %zu times",
@@ -371,7 +371,8 @@ enum sb_rc sb_tls_new(const struct sb_settings *settings, struct sb_tls **out, s
     SSL_CTX_set_alpn_select_cb(t->ctx, choose_protocol, NULL);
     SSL_CTX_set_options(t->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_session_id_context(t->ctx, (const unsigned char *)"silverback", 10);
-    SSL_CTX_set_timeout(t->ctx, (long)(sb_settings_time_ms(settings, "ssl_session_timeout", 86400000) / 1000));
+    SSL_CTX_set_timeout(
+        t->ctx, (long)(sb_settings_time_ms(settings, "ssl_session_timeout", 86400000) / 1000));
     SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_OFF); /* tickets carry the state */
     SSL_CTX_set_num_tickets(t->ctx, 1);
     if (!sb_settings_bool(settings, "ssl_session_tickets"))

@@ -8,7 +8,9 @@
 #define SB_DATAPLANE_LISTEN_TLS_H
 
 #include <openssl/ssl.h>
+#include <stdbool.h>
 
+#include "shared/arena.h"
 #include "shared/err.h"
 
 struct sb_client;
@@ -18,6 +20,10 @@ struct sb_tls;
 SB_MUST enum sb_rc sb_tls_new(const struct sb_settings *settings, struct sb_tls **out,
                               struct sb_err *err);
 void sb_tls_free(struct sb_tls *tls);
+
+/* What a setting for a certificate or key says: PEM, base64 of PEM, or a path to it. */
+SB_MUST bool sb_tls_load_pem(const struct sb_settings *s, struct sb_arena *a, struct sb_str text,
+                             struct sb_str *out);
 
 /* A session for an accepted connection; the caller owns it. NULL: out of memory. */
 SSL *sb_tls_accept(struct sb_tls *tls, struct sb_client *c);

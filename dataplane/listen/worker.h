@@ -1,7 +1,7 @@
 /* worker.h - what a worker thread owns. For the engine's own files (listen, http, upstream).
  *
- * Nothing here is shared, so nothing is locked; the exceptions are the message queue (one mutex, off
- * the request path) and the counters, which others may read at any time.
+ * Nothing here is shared, so nothing is locked; the exceptions are the message queue (one mutex,
+ * off the request path) and the counters, which others may read at any time.
  *
  *     base      one event loop, one event a socket
  *     big       the buffer that responses and bodies pass through on their way

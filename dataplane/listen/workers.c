@@ -298,7 +298,8 @@ static int open_listener(const struct sb_listen *l)
         set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, l->ipv6only);
     if (l->deferred)
         set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, 1);
-    if (bind(fd, (const struct sockaddr *)&l->addr, l->addr_len) == 0 && listen(fd, l->backlog) == 0)
+    if (bind(fd, (const struct sockaddr *)&l->addr, l->addr_len) == 0 &&
+        listen(fd, l->backlog) == 0)
         return fd;
     close(fd);
     return -1;
@@ -449,7 +450,6 @@ static bool any_ssl(const struct sb_proxy_options *o)
             return true;
     return false;
 }
-
 
 enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_workers **out,
                             struct sb_err *err)

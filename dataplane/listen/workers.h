@@ -1,15 +1,15 @@
 /* workers.h - the threads that serve traffic.
  *
- * A worker owns an event loop, a listener of its own on every address (SO_REUSEPORT), its client and
- * upstream connections and its counters; no one reaches across. What the rest of the process wants of
- * a worker it sends as a message, which the worker takes between two events:
+ * A worker owns an event loop, a listener of its own on every address (SO_REUSEPORT), its client
+ * and upstream connections and its counters; no one reaches across. What the rest of the process
+ * wants of a worker it sends as a message, which the worker takes between two events:
  *
  *     config thread --publish(snapshot 42)--> worker 1..n      each swaps its pointer
  *     an exchange keeps the snapshot that it began with        the last to leave calls retired()
  *
  * Settings read here (reference/configuration.md): nginx_main_worker_processes, proxy_listen,
- * port_maps, ssl_*, trusted_ips, real_ip_*, headers*, error_*, upstream_keepalive_*, dns_*, nginx_http_*
- * limits and timeouts, proxy_access_log, prefix.
+ * port_maps, ssl_*, trusted_ips, real_ip_*, headers*, error_*, upstream_keepalive_*, dns_*,
+ * nginx_http_* limits and timeouts, proxy_access_log, prefix.
  */
 #ifndef SB_DATAPLANE_LISTEN_WORKERS_H
 #define SB_DATAPLANE_LISTEN_WORKERS_H
@@ -32,9 +32,9 @@ struct sb_proxy_stats {
     uint64_t upstream_connects, upstream_reuses;
 };
 
-/* Opens the listeners and starts the threads. Connections wait in the kernel until the first snapshot
- * is published. Settings are read during the call only. On failure nothing is left open, and err
- * names the setting. */
+/* Opens the listeners and starts the threads. Connections wait in the kernel until the first
+ * snapshot is published. Settings are read during the call only. On failure nothing is left open,
+ * and err names the setting. */
 SB_MUST enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_workers **out,
                                     struct sb_err *err);
 
@@ -44,8 +44,8 @@ void sb_workers_publish(struct sb_workers *ws, const struct sb_snapshot *snap,
                         void (*retired)(void *arg, const struct sb_snapshot *snap), void *arg);
 
 /* Closes the listeners, lets exchanges finish for at most drain_ms (0: cuts them off), ends the
- * threads and frees everything. Snapshots still held are retired on the way, by the caller's thread.
- * Blocks. */
+ * threads and frees everything. Snapshots still held are retired on the way, by the caller's
+ * thread. Blocks. */
 void sb_workers_stop(struct sb_workers *ws, int64_t drain_ms);
 
 unsigned sb_workers_count(const struct sb_workers *ws);

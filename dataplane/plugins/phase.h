@@ -48,7 +48,7 @@ struct sb_chunk {
 };
 
 struct sb_hook {
-    enum sb_rc (*run)(struct sb_exchange *x, const void *config);                        /* all but body */
+    enum sb_rc (*run)(struct sb_exchange *x, const void *config); /* all but body */
     enum sb_rc (*filter)(struct sb_exchange *x, const void *config, struct sb_chunk *c); /* body */
     const void *config;
 };
@@ -72,7 +72,8 @@ void sb_exchange_resume_again(struct sb_exchange *x);
 
 /* The exchange's memory: freed when it ends. */
 struct sb_arena *sb_exchange_arena(struct sb_exchange *x);
-struct event_base *sb_exchange_loop(struct sb_exchange *x); /* the worker's, for timers and sockets */
+struct event_base *
+sb_exchange_loop(struct sb_exchange *x); /* the worker's, for timers and sockets */
 
 /* What came. Slices live as long as the exchange. */
 const struct sb_snapshot *sb_exchange_snapshot(const struct sb_exchange *x);
@@ -87,10 +88,12 @@ struct sb_str sb_exchange_request_id(const struct sb_exchange *x);
 struct sb_str sb_exchange_header(const struct sb_exchange *x, struct sb_str name);
 
 /* What goes on. Setting replaces all of that name, value p NULL removes; copied. */
-void sb_exchange_set_upstream_header(struct sb_exchange *x, struct sb_str name, struct sb_str value);
+void sb_exchange_set_upstream_header(struct sb_exchange *x, struct sb_str name,
+                                     struct sb_str value);
 int sb_exchange_status(const struct sb_exchange *x); /* of the response; 0 before header_filter */
 void sb_exchange_set_status(struct sb_exchange *x, int status);
 struct sb_str sb_exchange_response_header(const struct sb_exchange *x, struct sb_str name);
-void sb_exchange_set_response_header(struct sb_exchange *x, struct sb_str name, struct sb_str value);
+void sb_exchange_set_response_header(struct sb_exchange *x, struct sb_str name,
+                                     struct sb_str value);
 
 #endif

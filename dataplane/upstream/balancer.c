@@ -44,7 +44,16 @@ struct sb_address {
 };
 
 /* Where a request's hash comes from. */
-enum hash_source { HASH_NONE, HASH_CONSUMER, HASH_IP, HASH_HEADER, HASH_COOKIE, HASH_PATH, HASH_ARG, HASH_CAPTURE };
+enum hash_source {
+    HASH_NONE,
+    HASH_CONSUMER,
+    HASH_IP,
+    HASH_HEADER,
+    HASH_COOKIE,
+    HASH_PATH,
+    HASH_ARG,
+    HASH_CAPTURE
+};
 
 struct hash_input {
     enum hash_source source;
@@ -172,18 +181,15 @@ static void add_address(struct sb_ring *r, const struct sb_target *t, const unio
 {
     struct sb_address *a = &r->addresses[r->naddresses++];
     bool v6 = addr->sa.sa_family == AF_INET6;
-    char *text = a->text;
+    char addr_text[INET6_ADDRSTRLEN];
 
     *a = (struct sb_address){.addr = *addr, .target = t, .is_ip = is_ip, .port = t->port};
     a->weight = t->weight > 0 ? (unsigned)t->weight : 0;
     sb_sockaddr_set_port(&a->addr, t->port);
-    if (v6)
-        *text++ = '[';
     inet_ntop(addr->sa.sa_family,
-              v6 ? (const void *)&addr->in6.sin6_addr : (const void *)&addr->in.sin_addr, text,
-              INET6_ADDRSTRLEN);
-    if (v6)
-        strcat(text, "]");
+              v6 ? (const void *)&addr->in6.sin6_addr : (const void *)&addr->in.sin_addr, addr_text,
+              sizeof addr_text);
+    snprintf(a->text, sizeof a->text, v6 ? "[%s]" : "%s", addr_text);
     r->total_weight += a->weight;
 }
 
@@ -225,10 +231,13 @@ static const struct {
     enum hash_source source;
     const char *parameter;
 } sources[] = {
-    {"consumer", HASH_CONSUMER, NULL},      {"ip", HASH_IP, NULL},
-    {"header", HASH_HEADER, "header"},      {"cookie", HASH_COOKIE, "cookie"},
-    {"path", HASH_PATH, NULL},              {"query_arg", HASH_ARG, "query_arg"},
-    {"uri_capture", HASH_CAPTURE, "uri_capture"},
+    {"consumer",    HASH_CONSUMER, NULL         },
+    {"ip",          HASH_IP,       NULL         },
+    {"header",      HASH_HEADER,   "header"     },
+    {"cookie",      HASH_COOKIE,   "cookie"     },
+    {"path",        HASH_PATH,     NULL         },
+    {"query_arg",   HASH_ARG,      "query_arg"  },
+    {"uri_capture", HASH_CAPTURE,  "uri_capture"},
 };
 
 static struct hash_input read_hash(struct sb_arena *a, const struct sb_value *entity,
@@ -302,7 +311,7 @@ void sb_balancer_free(struct sb_balancer *b)
 
     if (!b)
         return;
-    sb_vec_each(r, &b->rings)
+    sb_vec_each (r, &b->rings)
         if (*r)
             leave_ring(*r);
     sb_vec_release(&b->rings);
@@ -335,7 +344,8 @@ static void inherit(struct sb_ring *r, const struct sb_ring *old)
 {
     for (size_t i = 0; i < r->naddresses; i++)
         for (size_t k = 0; k < old->naddresses; k++)
-            if (memcmp(&r->addresses[i].addr, &old->addresses[k].addr, sizeof r->addresses[i].addr) == 0) {
+            if (memcmp(&r->addresses[i].addr, &old->addresses[k].addr,
+                       sizeof r->addresses[i].addr) == 0) {
                 r->addresses[i].ewma = old->addresses[k].ewma;
                 r->addresses[i].ewma_ms = old->addresses[k].ewma_ms;
             }
@@ -572,7 +582,8 @@ static struct sb_address *pick_hash(struct sb_exchange *x, struct sb_ring *r, bo
 
 static struct sb_address *pick_address(struct sb_exchange *x, struct sb_ring *r, bool again)
 {
-    static struct sb_address *(*const algorithms[])(struct sb_exchange *, struct sb_ring *, bool) = {
+    static struct sb_address *(*const algorithms[])(struct sb_exchange *, struct sb_ring *,
+                                                    bool) = {
         [SB_ALGO_ROUND_ROBIN] = pick_wheel,
         [SB_ALGO_CONSISTENT_HASHING] = pick_hash,
         [SB_ALGO_LEAST_CONNECTIONS] = pick_least,

@@ -237,7 +237,8 @@ static void on_a(int result, char type, int count, int ttl, void *addresses, voi
     e->request = NULL;
     if (result == DNS_ERR_CANCEL || result == DNS_ERR_SHUTDOWN)
         return;
-    for (int i = 0; result == DNS_ERR_NONE && type == DNS_IPv4_A && i < count && n < ADDRS_MAX; i++) {
+    for (int i = 0; result == DNS_ERR_NONE && type == DNS_IPv4_A && i < count && n < ADDRS_MAX;
+         i++) {
         addrs[n].in.sin_family = AF_INET;
         addrs[n++].in.sin_addr = in[i];
     }
@@ -257,7 +258,8 @@ static void on_aaaa(int result, char type, int count, int ttl, void *addresses, 
     e->request = NULL;
     if (result == DNS_ERR_CANCEL || result == DNS_ERR_SHUTDOWN)
         return;
-    for (int i = 0; result == DNS_ERR_NONE && type == DNS_IPv6_AAAA && i < count && n < ADDRS_MAX; i++) {
+    for (int i = 0; result == DNS_ERR_NONE && type == DNS_IPv6_AAAA && i < count && n < ADDRS_MAX;
+         i++) {
         addrs[n].in6.sin6_family = AF_INET6;
         addrs[n++].in6.sin6_addr = in6[i];
     }
@@ -270,8 +272,8 @@ static void query(struct entry *e)
     bool absolute = e->name.len && e->name.p[e->name.len - 1] == '.';
 
     e->querying = true;
-    e->request = evdns_base_resolve_ipv4(e->r->dns, e->name.p,
-                                         absolute ? DNS_QUERY_NO_SEARCH : 0, on_a, e);
+    e->request =
+        evdns_base_resolve_ipv4(e->r->dns, e->name.p, absolute ? DNS_QUERY_NO_SEARCH : 0, on_a, e);
     if (e->request)
         return;
     e->querying = false;
@@ -349,7 +351,8 @@ static void hosts_line(struct sb_resolver *r, struct sb_str line)
             continue;
         }
         e = entry_of(r, word);
-        if (e->known == FOUND && (e->addrs[0].sa.sa_family == AF_INET || addr.sa.sa_family == AF_INET6))
+        if (e->known == FOUND &&
+            (e->addrs[0].sa.sa_family == AF_INET || addr.sa.sa_family == AF_INET6))
             continue;
         set_addresses(e, &addr, 1);
         e->fixed = true;
@@ -379,7 +382,8 @@ static void add_servers(struct sb_resolver *r, const struct sb_settings *s)
     sb_assert(r->dns);
     (void)evdns_base_resolv_conf_parse(r->dns,
                                        n ? DNS_OPTION_SEARCH | DNS_OPTION_MISC
-                                         : DNS_OPTION_SEARCH | DNS_OPTION_MISC | DNS_OPTION_NAMESERVERS,
+                                         : DNS_OPTION_SEARCH | DNS_OPTION_MISC |
+                                               DNS_OPTION_NAMESERVERS,
                                        "/etc/resolv.conf");
     for (size_t i = 0; i < n; i++) {
         char text[128];

@@ -40,9 +40,9 @@ struct sb_resolved {
 struct sb_resolver *sb_resolver_new(struct sb_worker *w);
 void sb_resolver_free(struct sb_resolver *r);
 
-/* SB_OK: *out, valid until the loop goes on. SB_AGAIN: waiter->ready is called later. SB_NOTFOUND: no
- * such name or no address; SB_UNAVAILABLE: the servers failed. Without waiter: never SB_AGAIN but
- * SB_UNAVAILABLE. */
+/* SB_OK: *out, valid until the loop goes on. SB_AGAIN: waiter->ready is called later. SB_NOTFOUND:
+ * no such name or no address; SB_UNAVAILABLE: the servers failed. Without waiter: never SB_AGAIN
+ * but SB_UNAVAILABLE. */
 SB_MUST enum sb_rc sb_resolver_get(struct sb_resolver *r, struct sb_str name,
                                    struct sb_waiter *waiter, struct sb_resolved *out);
 void sb_waiter_cancel(struct sb_waiter *waiter);

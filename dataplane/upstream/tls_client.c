@@ -5,6 +5,7 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 
+#include "dataplane/listen/tls.h"
 #include "shared/arena.h"
 #include "shared/buf.h"
 #include "shared/digest.h"
@@ -22,10 +23,43 @@ struct sb_tls_client {
 
 struct sb_tls_clients {
     struct sb_map by_key;
-    bool verify;          /* nginx_proxy_proxy_ssl_verify */
-    char *trusted;        /* nginx_proxy_proxy_ssl_trusted_certificate; NULL: none */
+    bool verify;   /* nginx_proxy_proxy_ssl_verify */
+    char *trusted; /* nginx_proxy_proxy_ssl_trusted_certificate; NULL: none */
     int depth;
+    struct sb_certificate own; /* client_ssl; key NULL: off */
 };
+
+static BIO *open_pem(const struct sb_settings *s, struct sb_arena *a, const char *name)
+{
+    const char *text = sb_settings_str(s, name);
+    struct sb_str pem;
+
+    if (!text || !sb_tls_load_pem(s, a, sb_str_c(text), &pem))
+        return NULL;
+    return BIO_new_mem_buf(pem.p, (int)pem.len);
+}
+
+/* The certificate that upstreams see where neither service nor upstream has one. */
+static void load_own(struct sb_tls_clients *t, const struct sb_settings *s)
+{
+    struct sb_arena *a = sb_arena_new(0);
+    BIO *cert = open_pem(s, a, "client_ssl_cert"), *key = open_pem(s, a, "client_ssl_cert_key");
+    X509 *next;
+
+    if (cert && key) {
+        t->own.cert = PEM_read_bio_X509_AUX(cert, NULL, NULL, NULL);
+        t->own.key = PEM_read_bio_PrivateKey(key, NULL, NULL, NULL);
+        t->own.chain = sk_X509_new_null();
+        while ((next = PEM_read_bio_X509(cert, NULL, NULL, NULL)))
+            sk_X509_push(t->own.chain, next);
+        ERR_clear_error();
+    }
+    if (!t->own.cert || !t->own.key)
+        sb_error("client_ssl: cannot load client_ssl_cert and client_ssl_cert_key");
+    BIO_free(cert);
+    BIO_free(key);
+    sb_arena_free(a);
+}
 
 struct sb_tls_clients *sb_tls_clients_new(const struct sb_settings *settings)
 {
@@ -37,8 +71,10 @@ struct sb_tls_clients *sb_tls_clients_new(const struct sb_settings *settings)
     t->depth = 1;
     if (trusted) {
         t->trusted = sb_xmalloc(strlen(trusted) + 1);
-        strcpy(t->trusted, trusted);
+        memcpy(t->trusted, trusted, strlen(trusted) + 1);
     }
+    if (sb_settings_bool(settings, "client_ssl"))
+        load_own(t, settings);
     return t;
 }
 
@@ -46,8 +82,7 @@ static void free_clients(struct sb_tls_clients *t)
 {
     struct sb_map_slot *slot;
 
-    sb_map_each(slot, &t->by_key)
-    {
+    sb_map_each (slot, &t->by_key) {
         struct sb_tls_client *c = slot->value;
 
         SSL_CTX_free(c->ctx);
@@ -61,6 +96,9 @@ void sb_tls_clients_free(struct sb_tls_clients *t)
     if (!t)
         return;
     free_clients(t);
+    X509_free(t->own.cert);
+    EVP_PKEY_free(t->own.key);
+    sk_X509_pop_free(t->own.chain, X509_free);
     free(t->trusted);
     free(t);
 }
@@ -78,9 +116,10 @@ static struct wants wants_of(const struct sb_tls_clients *t, const struct sb_ser
     return (struct wants){
         .verify = s->tls_verify < 0 ? t->verify : s->tls_verify,
         .depth = s->tls_verify_depth < 0 ? t->depth : s->tls_verify_depth,
-        .cert = s->client_certificate ? s->client_certificate
-                : upstream            ? upstream->client_certificate
-                                      : NULL,
+        .cert = s->client_certificate                      ? s->client_certificate
+                : upstream && upstream->client_certificate ? upstream->client_certificate
+                : t->own.key                               ? &t->own
+                                                           : NULL,
         .s = s,
     };
 }

@@ -1,5 +1,5 @@
-/* tls_client.h - TLS towards upstreams: one SSL_CTX for each set of properties that services ask for
- * (verification, depth, CA set, client certificate). Certificates are identified by what is in
+/* tls_client.h - TLS towards upstreams: one SSL_CTX for each set of properties that services ask
+ * for (verification, depth, CA set, client certificate). Certificates are identified by what is in
  * them, not by where they lie, so that a replaced one never shares a connection with the old. */
 #ifndef SB_DATAPLANE_UPSTREAM_TLS_CLIENT_H
 #define SB_DATAPLANE_UPSTREAM_TLS_CLIENT_H

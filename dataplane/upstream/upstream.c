@@ -54,7 +54,8 @@ static bool is_tls(const struct sb_service *s)
 static void on_resolved(struct sb_waiter *waiter)
 {
     struct sb_pick *pick = (struct sb_pick *)((char *)waiter - offsetof(struct sb_pick, waiter));
-    struct sb_exchange *x = (struct sb_exchange *)((char *)pick - offsetof(struct sb_exchange, pick));
+    struct sb_exchange *x =
+        (struct sb_exchange *)((char *)pick - offsetof(struct sb_exchange, pick));
 
     sb_client_run(x->c);
 }
@@ -239,8 +240,8 @@ static void unlink_idle(struct sb_upconn *u)
         u->next->link = u->link;
     if (p->oldest == u)
         p->oldest = u->link == &p->newest
-                               ? NULL
-                               : (struct sb_upconn *)((char *)u->link - offsetof(struct sb_upconn, next));
+                        ? NULL
+                        : (struct sb_upconn *)((char *)u->link - offsetof(struct sb_upconn, next));
     u->next = NULL;
     u->link = NULL;
     p->idle--;
@@ -427,8 +428,7 @@ void sb_upstreams_free(struct sb_upstreams *ups)
         return;
     for (bool any = true; any;) { /* closing the last connection of a pool changes the map */
         any = false;
-        sb_map_each(slot, &ups->pools)
-        {
+        sb_map_each (slot, &ups->pools) {
             struct sb_pool *p = slot->value;
 
             if (!p->newest)

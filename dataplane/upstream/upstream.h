@@ -4,9 +4,9 @@
  *   service has an upstream entity  its balancer's next address (balancer.h)
  *   else                            the resolver's addresses in turn, service.port
  *
- * Idle connections wait in pools, newest first, one pool per address and set of TLS properties (SNI,
- * verification, depth, CA set, client certificate), so that a connection is never used for a request
- * that would have made it differently. All of it is one worker's.
+ * Idle connections wait in pools, newest first, one pool per address and set of TLS properties
+ * (SNI, verification, depth, CA set, client certificate), so that a connection is never used for a
+ * request that would have made it differently. All of it is one worker's.
  */
 #ifndef SB_DATAPLANE_UPSTREAM_UPSTREAM_H
 #define SB_DATAPLANE_UPSTREAM_UPSTREAM_H
@@ -34,9 +34,10 @@ struct sb_pick {
     int64_t picked_ms;
     bool hashed, has_hash; /* consistent hashing: the value is taken once a request */
     uint32_t hash;
-    uint8_t ntried; /* addresses that this request was sent to: others are better for the next try */
+    uint8_t
+        ntried; /* addresses that this request was sent to: others are better for the next try */
     union sb_sockaddr tried[SB_PICK_TRIED_MAX];
-    struct sb_waiter waiter;    /* for a name being resolved */
+    struct sb_waiter waiter; /* for a name being resolved */
 };
 
 struct sb_upconn {

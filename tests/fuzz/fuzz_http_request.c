@@ -38,7 +38,8 @@ static void check(const struct sb_http_head *h, const char *buf, size_t len)
     struct sb_str name;
 
     sb_assert(h->len <= len);
-    sb_assert(inside(h->method, buf, len) && inside(h->path, buf, len) && inside(h->query, buf, len));
+    sb_assert(inside(h->method, buf, len) && inside(h->path, buf, len) &&
+              inside(h->query, buf, len));
     sb_assert(h->path.len > 0 && h->path.p[0] == '/');
     sb_assert(!(h->framing == SB_BODY_CHUNKED && sb_http_has(h, SB_H_CONTENT_LENGTH)));
     sb_assert(h->version < 11 || (h->host.p && sb_http_host_valid(h->host, &name)));
@@ -61,7 +62,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     init(&whole);
     init(&pieces);
     a = sb_http_parse_request(&whole.head, buf, size);
-    for (size_t n = 0; n <= size && b == SB_HTTP_MORE; n = n < size && n + step > size ? size : n + step)
+    for (size_t n = 0; n <= size && b == SB_HTTP_MORE;
+         n = n < size && n + step > size ? size : n + step)
         b = sb_http_parse_request(&pieces.head, buf, n);
     if (a == SB_HTTP_DONE) {
         sb_assert(b == SB_HTTP_DONE && whole.head.len == pieces.head.len &&

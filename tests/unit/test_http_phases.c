@@ -1,5 +1,5 @@
-/* Exchanges end to end, in-process: real workers, a real router, an upstream on a thread; hooks that
- * answer, suspend, change headers and bodies, and break. */
+/* Exchanges end to end, in-process: real workers, a real router, an upstream on a thread; hooks
+ * that answer, suspend, change headers and bodies, and break. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,9 +40,8 @@ static int listen_anywhere(uint16_t *port)
 
 static int dial(uint16_t port)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons(port),
-                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct timeval t = {.tv_sec = TIMEOUT_MS / 1000};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -101,7 +100,8 @@ static void echo_on(struct upstream *u, int fd)
             poll(NULL, 0, 1);
         len = snprintf(head, sizeof head,
                        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Up: yes\r\n"
-                       "Content-Length: %zu\r\n\r\n", n);
+                       "Content-Length: %zu\r\n\r\n",
+                       n);
         if (send(fd, head, (size_t)len, MSG_NOSIGNAL) < 0 || send(fd, in, n, MSG_NOSIGNAL) < 0)
             return;
         n = 0;
@@ -149,8 +149,12 @@ static void start_workers(struct fixture *f)
 {
     char listen_at[64], prefix[] = "/tmp/sb-phases-XXXXXX";
     char prefix_env[64];
-    const char *env[] = {listen_at, prefix_env, "KONG_PROXY_ACCESS_LOG=off",
-                         "KONG_NGINX_WORKER_PROCESSES=1", "KONG_DATABASE=off", NULL};
+    const char *env[] = {listen_at,
+                         prefix_env,
+                         "KONG_PROXY_ACCESS_LOG=off",
+                         "KONG_NGINX_WORKER_PROCESSES=1",
+                         "KONG_DATABASE=off",
+                         NULL};
     struct sb_settings_source source = {.env = env};
     struct sb_buf problems, warnings;
     struct sb_err err;
@@ -186,19 +190,27 @@ static struct generation *make(struct fixture *f, const struct sb_hooks *route,
                   sb_value_text(f->arena, "00000000-0000-4000-8000-000000000001"));
     sb_object_set(f->arena, row, SB_STR("paths"), paths);
     sb_object_set(f->arena, row, SB_STR("protocols"), protocols);
-    g->service = (struct sb_service){.host = SB_STR("127.0.0.1"), .port = f->up.port,
-                                     .path = SB_STR(""), .protocol = SB_PROTO_HTTP,
-                                     .connect_timeout_ms = TIMEOUT_MS, .read_timeout_ms = TIMEOUT_MS,
-                                     .write_timeout_ms = TIMEOUT_MS, .retries = 1, .enabled = true,
-                                     .tls_verify = -1, .tls_verify_depth = -1};
+    g->service = (struct sb_service){.host = SB_STR("127.0.0.1"),
+                                     .port = f->up.port,
+                                     .path = SB_STR(""),
+                                     .protocol = SB_PROTO_HTTP,
+                                     .connect_timeout_ms = TIMEOUT_MS,
+                                     .read_timeout_ms = TIMEOUT_MS,
+                                     .write_timeout_ms = TIMEOUT_MS,
+                                     .retries = 1,
+                                     .enabled = true,
+                                     .tls_verify = -1,
+                                     .tls_verify_depth = -1};
     g->route = (struct sb_route){.id = SB_STR("00000000-0000-4000-8000-000000000001"),
-                                 .protocols = SB_PROTO_HTTP, .request_buffering = true,
-                                 .response_buffering = true, .service = &g->service,
+                                 .protocols = SB_PROTO_HTTP,
+                                 .request_buffering = true,
+                                 .response_buffering = true,
+                                 .service = &g->service,
                                  .hooks = route};
     g->builder = sb_router_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE);
     assert_int_equal(sb_router_put(g->builder, &source, &err), SB_OK);
-    g->snap = (struct sb_snapshot){
-        .version = 1, .router = sb_router_build(g->builder), .hooks = global};
+    g->snap =
+        (struct sb_snapshot){.version = 1, .router = sb_router_build(g->builder), .hooks = global};
     return g;
 }
 
@@ -335,7 +347,8 @@ static enum sb_rc capitals(struct sb_exchange *x, const void *config, struct sb_
 
     (void)config;
     for (size_t i = 0; i < n; i++)
-        out[i] = c->data.p[i] >= 'a' && c->data.p[i] <= 'z' ? (char)(c->data.p[i] - 32) : c->data.p[i];
+        out[i] =
+            c->data.p[i] >= 'a' && c->data.p[i] <= 'z' ? (char)(c->data.p[i] - 32) : c->data.p[i];
     if (c->last) {
         memcpy(out + n, "END", 3);
         n += 3;
@@ -356,13 +369,23 @@ static enum sb_rc note(struct sb_exchange *x, const void *config)
 static const struct timeval moment = {.tv_usec = 20000}, long_time = {.tv_sec = 3600};
 static const struct sb_hook refusing[] = {{.run = refuse}, {.run = never}, {0}};
 static const struct sb_hook breaking[] = {{.run = break_down}, {.run = never}, {0}};
-static const struct sb_hook napping[] = {{.run = nap, .config = &moment},
-                                         {.run = nap, .config = &moment},
-                                         {.run = mark_request},
-                                         {0}};
-static const struct sb_hook sleeping[] = {{.run = nap, .config = &long_time}, {.run = never}, {0}};
+static const struct sb_hook napping[] = {
+    {.run = nap,          .config = &moment},
+    {.run = nap,                   .config = &moment},
+    {.run = mark_request},
+    {0}
+};
+static const struct sb_hook sleeping[] = {
+    {.run = nap, .config = &long_time},
+    {.run = never         },
+    {0}
+};
 static const struct sb_hook marking[] = {{.run = mark_request}, {0}};
-static const struct sb_hook filtering[] = {{.run = nap, .config = &moment}, {.run = mark_response}, {0}};
+static const struct sb_hook filtering[] = {
+    {.run = nap, .config = &moment},
+    {.run = mark_response         },
+    {0}
+};
 static const struct sb_hook upper[] = {{.filter = capitals}, {0}};
 static const struct sb_hook noting[] = {{.run = note}, {0}};
 
@@ -410,7 +433,9 @@ static void test_plain(void **state)
 static void test_answer(void **state)
 {
     struct fixture *f = *state;
-    static const struct sb_hooks hooks = {.phase = {[SB_PHASE_ACCESS] = refusing, [SB_PHASE_LOG] = noting}};
+    static const struct sb_hooks hooks = {
+        .phase = {[SB_PHASE_ACCESS] = refusing, [SB_PHASE_LOG] = noting}
+    };
     char *answer;
 
     publish(f, &hooks, NULL);
@@ -445,10 +470,12 @@ static void test_suspend(void **state)
 static void test_filters(void **state)
 {
     struct fixture *f = *state;
-    static const struct sb_hooks hooks = {.phase = {[SB_PHASE_ACCESS] = marking,
-                                             [SB_PHASE_HEADER_FILTER] = filtering,
-                                             [SB_PHASE_BODY_FILTER] = upper,
-                                             [SB_PHASE_LOG] = noting}};
+    static const struct sb_hooks hooks = {
+        .phase = {[SB_PHASE_ACCESS] = marking,
+                  [SB_PHASE_HEADER_FILTER] = filtering,
+                  [SB_PHASE_BODY_FILTER] = upper,
+                  [SB_PHASE_LOG] = noting}
+    };
     char *answer;
 
     publish(f, &hooks, &hooks);
@@ -468,7 +495,9 @@ static void test_filters(void **state)
 static void test_client_leaves(void **state)
 {
     struct fixture *f = *state;
-    static const struct sb_hooks hooks = {.phase = {[SB_PHASE_ACCESS] = sleeping, [SB_PHASE_LOG] = noting}};
+    static const struct sb_hooks hooks = {
+        .phase = {[SB_PHASE_ACCESS] = sleeping, [SB_PHASE_LOG] = noting}
+    };
     int fd;
 
     publish(f, &hooks, &hooks);
