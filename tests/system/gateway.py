@@ -184,7 +184,7 @@ class Gateway:
 
 
 class Upstream:
-    """An HTTP server that answers 200 with its name, and counts."""
+    """An HTTP server that answers 200 with its name, says in X-Seen what it was asked, and counts."""
 
     def __init__(self, name="upstream", host="127.0.0.1"):
         self.name, self.requests = name, 0
@@ -193,13 +193,17 @@ class Upstream:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_GET(self):
+            def answer(self):
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 upstream.requests += 1
                 body = upstream.name.encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
+                self.send_header("X-Seen", f"{self.command} {self.path} {self.headers.get('Host')}")
                 self.end_headers()
                 self.wfile.write(body)
+
+            do_GET = do_POST = do_PUT = do_DELETE = answer
 
             def log_message(self, *args):
                 pass
