@@ -102,7 +102,7 @@ conformance: all ## compare with recorded answers of Kong and of its ingress con
 	@BUILD=$(OUT) $(PYTEST) tests/conformance
 cluster: all ## run the tests that need a Kubernetes API (builds etcd and kube-apiserver once)
 	@tests/cluster/build.sh
-	@BUILD=$(OUT) $(PYTEST) tests/cluster
+	@BUILD=$(OUT) tests/cluster/netns.sh $(PYTEST) tests/cluster
 
 asan: ## units and fuzz corpora under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory unit SANITIZE=address,undefined

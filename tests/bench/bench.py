@@ -49,7 +49,8 @@ def bench_syscalls(o):
 
 
 def bench_propagation(o):
-    subprocess.run([sys.executable, HERE / "propagation.py", *map(str, o.ingresses.split(","))], check=True)
+    subprocess.run([TOP / "tests/cluster/netns.sh", sys.executable, HERE / "propagation.py",
+                    *o.ingresses.split(",")], check=True)
 
 
 def main():

@@ -7,6 +7,7 @@ event as the control plane; from there the clock runs until a keep-alive client 
 Prints the median and the 99th percentile, in milliseconds, for each N beside each other.
 """
 import concurrent.futures
+import contextlib
 import http.client
 import os
 import pathlib
@@ -29,6 +30,7 @@ from programs import program  # noqa: E402
 
 PROBES = int(os.environ.get("PROBES", "100"))
 NAMESPACE = "bench"
+ADDRESS = "10.98.0.1"   # of tests/cluster/netns.sh
 INGRESSES = f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/ingresses"
 
 BACKEND = f"""
@@ -47,7 +49,7 @@ kind: EndpointSlice
 metadata: {{name: origin-1, namespace: {NAMESPACE}, labels: {{kubernetes.io/service-name: origin}}}}
 addressType: IPv4
 ports: [{{name: http, port: {rig.UP}, protocol: TCP}}]
-endpoints: [{{addresses: [127.0.0.1], conditions: {{ready: true}}}}]
+endpoints: [{{addresses: [{ADDRESS}], conditions: {{ready: true}}}}]
 """
 
 
@@ -83,9 +85,10 @@ class Seen:
         threading.Thread(target=self.follow, daemon=True).start()
 
     def follow(self):
-        for event in self.events:
-            if event["type"] == "ADDED":
-                self.at[event["object"]["metadata"]["name"]] = time.monotonic()
+        with contextlib.suppress(OSError):      # the API server ends before we do
+            for event in self.events:
+                if event["type"] == "ADDED":
+                    self.at[event["object"]["metadata"]["name"]] = time.monotonic()
 
 
 def probe(cluster, seen, client, name):
@@ -123,7 +126,7 @@ def planes(cluster, db, scratch):
 def main():
     sizes = sorted(int(n) for n in sys.argv[1:] or ["10", "1000"])
     rig.build()
-    origin = spawn([f"{rig.BIN}/origin", str(rig.UP), str(rig.ECHO)])
+    origin = spawn([f"{rig.BIN}/origin", str(rig.UP), str(rig.ECHO), ADDRESS])
     with tempfile.TemporaryDirectory() as scratch, Postgres() as postgres, Cluster() as cluster:
         db = postgres.create_migrated()
         cluster.apply(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}")
