@@ -58,7 +58,8 @@ struct app {
     uint64_t failures;
 };
 
-/* -- what the parts tell each other --------------------------------------------------------------- */
+/* -- what the parts tell each other ---------------------------------------------------------------
+ */
 
 static void on_synced(void *arg)
 {
@@ -189,12 +190,12 @@ static void write_metrics(void *arg, struct sb_buf *out)
     struct sb_sync_stats s = stats_of(app);
     const char *protocol = app->sync ? "deck" : "db-less";
 
-    sb_buf_printf(out,
-                  "# TYPE ingress_controller_configuration_push_count counter\n"
-                  "ingress_controller_configuration_push_count{success=\"true\",protocol=\"%s\"} %llu\n"
-                  "ingress_controller_configuration_push_count{success=\"false\",protocol=\"%s\"} %llu\n",
-                  protocol, (unsigned long long)s.writes, protocol,
-                  (unsigned long long)s.failed_writes);
+    sb_buf_printf(
+        out,
+        "# TYPE ingress_controller_configuration_push_count counter\n"
+        "ingress_controller_configuration_push_count{success=\"true\",protocol=\"%s\"} %llu\n"
+        "ingress_controller_configuration_push_count{success=\"false\",protocol=\"%s\"} %llu\n",
+        protocol, (unsigned long long)s.writes, protocol, (unsigned long long)s.failed_writes);
     sb_buf_printf(out,
                   "# TYPE ingress_controller_configuration_push_last_successful gauge\n"
                   "ingress_controller_configuration_push_last_successful %.3f\n",
@@ -219,7 +220,8 @@ static void write_metrics(void *arg, struct sb_buf *out)
                   (unsigned long long)s.rows_put, (unsigned long long)s.rows_dropped);
 }
 
-/* -- settings ------------------------------------------------------------------------------------- */
+/* -- settings -------------------------------------------------------------------------------------
+ */
 
 static void print_lines(const struct sb_buf *text)
 {
@@ -233,7 +235,10 @@ static void set_log_level(const char *name)
         const char *name;
         enum sb_log_level level;
     } levels[] = {
-        {"trace", SB_LOG_DEBUG}, {"debug", SB_LOG_DEBUG}, {"info", SB_LOG_INFO}, {"error", SB_LOG_ERROR},
+        {"trace", SB_LOG_DEBUG},
+        {"debug", SB_LOG_DEBUG},
+        {"info",  SB_LOG_INFO },
+        {"error", SB_LOG_ERROR},
     };
 
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
@@ -242,17 +247,26 @@ static void set_log_level(const char *name)
     }
 }
 
+#define GATE(name, field)                                                                          \
+    {                                                                                              \
+        name, offsetof(struct sb_translate_settings, field)                                        \
+    }
+#define MOOT_GATE(name)                                                                            \
+    {                                                                                              \
+        name, -1                                                                                   \
+    }
+
 static const struct {
     const char *name;
     long at; /* in struct sb_translate_settings; -1: nothing here depends on it */
 } gates[] = {
-    {"FillIDs", offsetof(struct sb_translate_settings, fill_ids)},
-    {"RewriteURIs", offsetof(struct sb_translate_settings, rewrite_uris)},
-    {"KongServiceFacade", offsetof(struct sb_translate_settings, service_facade)},
-    {"KongCustomEntity", offsetof(struct sb_translate_settings, custom_entity)},
-    {"GatewayAlpha", -1},
-    {"FallbackConfiguration", -1},
-    {"SanitizeKonnectConfigDumps", -1},
+    GATE("FillIDs", fill_ids),
+    GATE("RewriteURIs", rewrite_uris),
+    GATE("KongServiceFacade", service_facade),
+    GATE("KongCustomEntity", custom_entity),
+    MOOT_GATE("GatewayAlpha"),
+    MOOT_GATE("FallbackConfiguration"),
+    MOOT_GATE("SanitizeKonnectConfigDumps"),
 };
 
 static void set_gate(struct app *app, const char *text, struct sb_buf *problems)
@@ -334,7 +348,8 @@ static bool load_settings(struct app *app, int argc, char **argv)
     return ok;
 }
 
-/* -- starting ------------------------------------------------------------------------------------- */
+/* -- starting -------------------------------------------------------------------------------------
+ */
 
 /* Namespaces to watch, with those of the published Services. */
 static const char *const *namespaces(struct app *app)
@@ -364,7 +379,8 @@ static const char *const *namespaces(struct app *app)
 
 static enum sb_rc find_api_server(struct app *app, struct sb_err *err)
 {
-    enum sb_rc rc = sb_kube_config_find(app->arena, app->options.kubeconfig, &app->kube_config, err);
+    enum sb_rc rc =
+        sb_kube_config_find(app->arena, app->options.kubeconfig, &app->kube_config, err);
 
     if (rc == SB_NOTFOUND && app->options.apiserver_host) {
         app->kube_config = (struct sb_kube_config){.origin = "--apiserver-host", .ns = "default"};
@@ -513,36 +529,39 @@ static enum sb_rc start_sync(struct app *app, struct sb_err *err)
     if (!sb_settings_pg(app->settings, false, &app->pg))
         return sb_err_set(err, SB_INVALID, "no database: set KONG_PG_HOST and its companions");
     app->pg.application = "silverback-controlplane";
-    return sb_sync_start(&(struct sb_sync_config){
-                             .base = app->base,
-                             .objects = app->objects,
-                             .translate = &app->translate,
-                             .pg = &app->pg,
-                             .tag = app->options.filter_tags[0],
-                             .identity = app->identity,
-                             .elect = app->options.manifests != NULL,
-                             .on_written = on_written,
-                             .on_fenced = on_fenced,
-                             .on_failure = on_failure,
-                             .arg = app,
-                         },
-                         &app->sync, err);
+    return sb_sync_start(
+        &(struct sb_sync_config){
+            .base = app->base,
+            .objects = app->objects,
+            .translate = &app->translate,
+            .pg = &app->pg,
+            .tag = app->options.filter_tags[0],
+            .identity = app->identity,
+            .elect = app->options.manifests != NULL,
+            .on_written = on_written,
+            .on_fenced = on_fenced,
+            .on_failure = on_failure,
+            .arg = app,
+        },
+        &app->sync, err);
 }
 
 static enum sb_rc start_probes(struct app *app, struct sb_err *err)
 {
-    return sb_probes_start(&(struct sb_probes_config){
-                               .base = app->base,
-                               .health = app->options.health_bind,
-                               .metrics = app->options.metrics_bind,
-                               .not_ready = not_ready,
-                               .write_metrics = write_metrics,
-                               .arg = app,
-                           },
-                           &app->probes, err);
+    return sb_probes_start(
+        &(struct sb_probes_config){
+            .base = app->base,
+            .health = app->options.health_bind,
+            .metrics = app->options.metrics_bind,
+            .not_ready = not_ready,
+            .write_metrics = write_metrics,
+            .arg = app,
+        },
+        &app->probes, err);
 }
 
-/* -- stopping ------------------------------------------------------------------------------------- */
+/* -- stopping -------------------------------------------------------------------------------------
+ */
 
 static void on_released(void *arg)
 {
@@ -665,14 +684,15 @@ static void print_help(void)
     struct sb_buf text;
 
     sb_buf_init(&text, 0);
-    sb_buf_cstr(&text,
-                "Usage: silverback-controlplane [FLAGS]\n"
-                "       silverback-controlplane translate --manifests PATH [--settings FILE] "
-                "[--failures FILE]\n"
-                "       silverback-controlplane version\n\n"
-                "Follows Kubernetes objects and keeps the gateways' database equal to them. Each flag\n"
-                "may be given as a variable, CONTROLLER_ and its name; the database by KONG_PG_HOST and\n"
-                "its companions.\n\n");
+    sb_buf_cstr(
+        &text,
+        "Usage: silverback-controlplane [FLAGS]\n"
+        "       silverback-controlplane translate --manifests PATH [--settings FILE] "
+        "[--failures FILE]\n"
+        "       silverback-controlplane version\n\n"
+        "Follows Kubernetes objects and keeps the gateways' database equal to them. Each flag\n"
+        "may be given as a variable, CONTROLLER_ and its name; the database by KONG_PG_HOST and\n"
+        "its companions.\n\n");
     sb_options_help(&text);
     fwrite(text.p, 1, text.len, stdout);
     sb_buf_release(&text);

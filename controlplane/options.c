@@ -22,58 +22,62 @@ struct option {
 };
 
 #define AT(field) (long)offsetof(struct sb_options, field)
-#define MOOT(name, type, why) {name, type, NULL, NOWHERE, why, NULL}
+#define FLAG(name, type, def, field, help)                                                         \
+    {                                                                                              \
+        name, type, def, AT(field), help, NULL                                                     \
+    }
+#define CHOICE(name, def, field, choices, help)                                                    \
+    {                                                                                              \
+        name, TEXT, def, AT(field), help, choices                                                  \
+    }
+#define MOOT(name, type, why)                                                                      \
+    {                                                                                              \
+        name, type, NULL, NOWHERE, why, NULL                                                       \
+    }
 
 static const struct option options[] = {
-    {"manifests", TEXT, NULL, AT(manifests),
-     "read objects from this file or directory (and follow it) instead of an API server", NULL},
-    {"kubeconfig", TEXT, NULL, AT(kubeconfig),
-     "kubeconfig file; else $KUBECONFIG, the Pod's service account, ~/.kube/config", NULL},
-    {"apiserver-host", TEXT, NULL, AT(apiserver_host), "URL of the API server, in place of the one found",
-     NULL},
-    {"watch-namespace", LIST, NULL, AT(watch_namespaces), "namespaces to watch; none: all", NULL},
-    {"cache-sync-timeout", DURATION, "2m", AT(cache_sync_timeout_ms),
-     "say so when the first listing of all objects takes longer", NULL},
-
-    {"ingress-class", TEXT, "kong", AT(ingress_class), "the class of objects that are ours", NULL},
-    {"gateway-api-controller-name", TEXT, "konghq.com/kic-gateway-controller",
-     AT(gateway_controller_name), "the controller's name in GatewayClasses", NULL},
-    {"cluster-domain", TEXT, NULL, AT(cluster_domain), "suffix of Services' host names", NULL},
-    {"enable-drain-support", BOOL, "false", AT(drain_support),
-     "keep terminating endpoints, with weight 0", NULL},
-    {"combined-services-from-different-httproutes", BOOL, "false", AT(combined_services),
-     "share a service between HTTPRoutes with equal backends", NULL},
-    {"feature-gates", LIST, NULL, AT(feature_gates), "Name=true or Name=false, several with commas",
-     NULL},
-
-    {"kong-admin-filter-tag", LIST, "managed-by-ingress-controller", AT(filter_tags),
-     "the tag of entities that are ours", NULL},
-    {"kong-workspace", TEXT, NULL, AT(workspace), "workspace; goes into ids", NULL},
-    {"kong-admin-url", LIST, "http://localhost:8001", AT(admin_urls),
-     "Admin APIs of the gateways, without a database", NULL},
-    {"kong-admin-token", TEXT, NULL, AT(admin_token), "Kong-Admin-Token header", NULL},
-    {"kong-admin-token-file", TEXT, NULL, AT(admin_token_file), "the same, from a file", NULL},
-    {"proxy-timeout-seconds", SECONDS, "30", AT(proxy_timeout_ms), "time for one push to a gateway",
-     NULL},
-
-    {"election-id", TEXT, "5b374a9e.konghq.com", AT(election_id), "name of the Lease", NULL},
-    {"election-namespace", TEXT, NULL, AT(election_namespace), "its namespace; none: our own", NULL},
-    {"force-leader-election", TEXT, NULL, AT(force_leader_election),
-     "elect a leader whatever the mode, or don't", "enabled, disabled"},
-
-    {"update-status", BOOL, "true", AT(update_status), "write the status of objects", NULL},
-    {"publish-service", LIST, NULL, AT(publish_services),
-     "namespace/name of the proxy's Service, whose addresses go into the status", NULL},
-    {"publish-status-address", LIST, NULL, AT(publish_addresses), "addresses in place of the Service's",
-     NULL},
-    {"emit-kubernetes-events", BOOL, "true", AT(emit_events), "tell authors of problems by Events",
-     NULL},
-
-    {"log-level", TEXT, "info", AT(log_level), "how much to log", "trace, debug, info, error"},
-    {"health-probe-bind-address", TEXT, ":10254", AT(health_bind), "/healthz and /readyz; 0: none",
-     NULL},
-    {"metrics-bind-address", TEXT, ":10255", AT(metrics_bind), "/metrics; 0: none", NULL},
-    {"term-delay", DURATION, "0s", AT(term_delay_ms), "wait after SIGTERM before stopping", NULL},
+    FLAG("manifests", TEXT, NULL, manifests,
+         "read objects from this file or directory (and follow it) instead of an API server"),
+    FLAG("kubeconfig", TEXT, NULL, kubeconfig,
+         "kubeconfig file; else $KUBECONFIG, the Pod's service account, ~/.kube/config"),
+    FLAG("apiserver-host", TEXT, NULL, apiserver_host,
+         "URL of the API server, in place of the one found"),
+    FLAG("watch-namespace", LIST, NULL, watch_namespaces, "namespaces to watch; none: all"),
+    FLAG("cache-sync-timeout", DURATION, "2m", cache_sync_timeout_ms,
+         "say so when the first listing of all objects takes longer"),
+    FLAG("ingress-class", TEXT, "kong", ingress_class, "the class of objects that are ours"),
+    FLAG("gateway-api-controller-name", TEXT, "konghq.com/kic-gateway-controller",
+         gateway_controller_name, "the controller's name in GatewayClasses"),
+    FLAG("cluster-domain", TEXT, NULL, cluster_domain, "suffix of Services' host names"),
+    FLAG("enable-drain-support", BOOL, "false", drain_support,
+         "keep terminating endpoints, with weight 0"),
+    FLAG("combined-services-from-different-httproutes", BOOL, "false", combined_services,
+         "share a service between HTTPRoutes with equal backends"),
+    FLAG("feature-gates", LIST, NULL, feature_gates,
+         "Name=true or Name=false, several with commas"),
+    FLAG("kong-admin-filter-tag", LIST, "managed-by-ingress-controller", filter_tags,
+         "the tag of entities that are ours"),
+    FLAG("kong-workspace", TEXT, NULL, workspace, "workspace; goes into ids"),
+    FLAG("kong-admin-url", LIST, "http://localhost:8001", admin_urls,
+         "Admin APIs of the gateways, without a database"),
+    FLAG("kong-admin-token", TEXT, NULL, admin_token, "Kong-Admin-Token header"),
+    FLAG("kong-admin-token-file", TEXT, NULL, admin_token_file, "the same, from a file"),
+    FLAG("proxy-timeout-seconds", SECONDS, "30", proxy_timeout_ms,
+         "time for one push to a gateway"),
+    FLAG("election-id", TEXT, "5b374a9e.konghq.com", election_id, "name of the Lease"),
+    FLAG("election-namespace", TEXT, NULL, election_namespace, "its namespace; none: our own"),
+    CHOICE("force-leader-election", NULL, force_leader_election, "enabled, disabled",
+           "elect a leader whatever the mode, or don't"),
+    FLAG("update-status", BOOL, "true", update_status, "write the status of objects"),
+    FLAG("publish-service", LIST, NULL, publish_services,
+         "namespace/name of the proxy's Service, whose addresses go into the status"),
+    FLAG("publish-status-address", LIST, NULL, publish_addresses,
+         "addresses in place of the Service's"),
+    FLAG("emit-kubernetes-events", BOOL, "true", emit_events, "tell authors of problems by Events"),
+    CHOICE("log-level", "info", log_level, "trace, debug, info, error", "how much to log"),
+    FLAG("health-probe-bind-address", TEXT, ":10254", health_bind, "/healthz and /readyz; 0: none"),
+    FLAG("metrics-bind-address", TEXT, ":10255", metrics_bind, "/metrics; 0: none"),
+    FLAG("term-delay", DURATION, "0s", term_delay_ms, "wait after SIGTERM before stopping"),
 
     MOOT("kong-admin-init-retries", NUMBER, "no effect: gateways are not needed to start"),
     MOOT("kong-admin-init-retry-delay", DURATION, "no effect: gateways are not needed to start"),
@@ -110,7 +114,8 @@ static void problem(struct loading *l, const char *fmt, ...)
     sb_buf_char(l->problems, '\n');
 }
 
-/* -- values --------------------------------------------------------------------------------------- */
+/* -- values ---------------------------------------------------------------------------------------
+ */
 
 static bool parse_bool(struct sb_str s, bool *out)
 {
@@ -132,7 +137,14 @@ static bool parse_duration(struct sb_str s, int64_t *ms)
     static const struct {
         const char *name;
         double ms;
-    } units[] = {{"ms", 1}, {"us", 0.001}, {"ns", 0.000001}, {"h", 3600000}, {"m", 60000}, {"s", 1000}};
+    } units[] = {
+        {"ms", 1       },
+        {"us", 0.001   },
+        {"ns", 0.000001},
+        {"h",  3600000 },
+        {"m",  60000   },
+        {"s",  1000    }
+    };
     double total = 0;
     bool any = false;
 
@@ -196,7 +208,8 @@ static const char *const expected[] = {
 };
 
 /* from: "--name" or "CONTROLLER_NAME", for messages. */
-static void set_value(struct loading *l, const struct option *o, struct sb_str value, const char *from)
+static void set_value(struct loading *l, const struct option *o, struct sb_str value,
+                      const char *from)
 {
     union {
         bool b;
@@ -240,7 +253,8 @@ static void set_value(struct loading *l, const struct option *o, struct sb_str v
         problem(l, "%s: \"%.*s\" is not %s", from, SB_ARG(value), expected[o->type]);
 }
 
-/* -- where values come from ----------------------------------------------------------------------- */
+/* -- where values come from -----------------------------------------------------------------------
+ */
 
 /* Toggles of single controllers: all run, and cost nothing where their kinds are absent. */
 static const struct option toggle = {"enable-controller-", BOOL, NULL, NOWHERE, NULL, NULL};
@@ -329,7 +343,8 @@ static int take_argument(struct loading *l, int left, char **argv)
     return took;
 }
 
-/* -- what must hold between them ------------------------------------------------------------------ */
+/* -- what must hold between them ------------------------------------------------------------------
+ */
 
 static void check_services(struct loading *l)
 {

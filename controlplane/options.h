@@ -1,7 +1,7 @@
 /* options.h - the controller's flags, with the names of Kong's ingress controller
- * (reference/kic-operations.md 1). Each is a row of one table, from which parsing, checking, defaults
- * and --help come. A flag may also be given as CONTROLLER_ + its name in capitals with '-' as '_';
- * the command line beats the variable. All problems are reported at once.
+ * (reference/kic-operations.md 1). Each is a row of one table, from which parsing, checking,
+ * defaults and --help come. A flag may also be given as CONTROLLER_ + its name in capitals with '-'
+ * as '_'; the command line beats the variable. All problems are reported at once.
  *
  * Flags that mean nothing here (what they tuned does not exist) are accepted, so that a deployment
  * moves over unchanged; --help says so of each.
@@ -32,8 +32,9 @@ struct sb_options {
 
 /* Fills options from argv[1..] and environ-like env; texts live in the arena or in argv and env. On
  * SB_INVALID problems holds a line each. */
-SB_MUST enum sb_rc sb_options_load(struct sb_arena *a, int argc, char **argv, const char *const *env,
-                                   struct sb_options *out, struct sb_buf *problems);
+SB_MUST enum sb_rc sb_options_load(struct sb_arena *a, int argc, char **argv,
+                                   const char *const *env, struct sb_options *out,
+                                   struct sb_buf *problems);
 
 /* The flags as aligned lines for --help. */
 void sb_options_help(struct sb_buf *out);

@@ -5,9 +5,9 @@
  *                                             v
  *                                          on_done, freed
  *
- * libcurl must not be called from within its own callbacks, but ours (on_body) are such and may well
- * start or cancel other calls. So both only put the call on a list; one event does the work from the
- * loop.
+ * libcurl must not be called from within its own callbacks, but ours (on_body) are such and may
+ * well start or cancel other calls. So both only put the call on a list; one event does the work
+ * from the loop.
  */
 #include "shared/http_client.h"
 
@@ -32,7 +32,7 @@ struct sb_http_call {
     struct sb_http_call *next, *prev; /* in http->calls */
     enum call_state state;
     CURL *easy;
-    struct curl_slist *headers;
+    struct curl_slist *headers, *connect_to;
     struct sb_buf body;
     bool (*on_body)(void *arg, struct sb_str bytes);
     void (*on_done)(void *arg, const struct sb_http_result *result);
@@ -65,6 +65,7 @@ static void call_free(struct sb_http_call *call)
         call->next->prev = call->prev;
     curl_easy_cleanup(call->easy);
     curl_slist_free_all(call->headers);
+    curl_slist_free_all(call->connect_to);
     sb_buf_release(&call->body);
     free(call);
 }
@@ -82,8 +83,6 @@ static enum sb_rc rc_of(CURLcode code)
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_SSL_CACERT_BADFILE:
         return SB_INVALID;
-    case CURLE_PEER_FAILED_VERIFICATION:
-        return SB_DENIED;
     default:
         return SB_UNAVAILABLE;
     }
@@ -134,8 +133,8 @@ static void take_finished(struct sb_http *http)
 static void on_socket_ready(evutil_socket_t fd, short what, void *arg)
 {
     struct sb_http *http = arg;
-    int running, flags = (what & EV_READ ? CURL_CSELECT_IN : 0) |
-                         (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
+    int running,
+        flags = (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
 
     curl_multi_socket_action(http->multi, fd, flags, &running);
     take_finished(http);
@@ -289,6 +288,15 @@ static void set_tls(CURL *easy, const struct sb_http_tls *tls)
     }
 }
 
+static void set_connect_to(struct sb_http_call *call, const char *where)
+{
+    struct sb_arena *a = sb_arena_new(0);
+
+    call->connect_to = curl_slist_append(NULL, sb_arena_printf(a, "::%s", where).p);
+    curl_easy_setopt(call->easy, CURLOPT_CONNECT_TO, call->connect_to);
+    sb_arena_free(a);
+}
+
 static void set_request(struct sb_http_call *call, const struct sb_http_request *r)
 {
     CURL *easy = call->easy;
@@ -305,6 +313,8 @@ static void set_request(struct sb_http_call *call, const struct sb_http_request 
     curl_easy_setopt(easy, CURLOPT_HTTPHEADER, call->headers);
     if (r->tls)
         set_tls(easy, r->tls);
+    if (r->connect_to)
+        set_connect_to(call, r->connect_to);
 }
 
 struct sb_http_call *sb_http_start(struct sb_http *http, const struct sb_http_request *r)

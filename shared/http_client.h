@@ -18,17 +18,17 @@ struct sb_http_call;
 
 /* PEM texts; what is empty is not used. Copied by libcurl, so they may go once a call started. */
 struct sb_http_tls {
-    struct sb_str ca;          /* empty: the system's */
-    struct sb_str cert, key;   /* the client's certificate chain and key */
+    struct sb_str ca;        /* empty: the system's */
+    struct sb_str cert, key; /* the client's certificate chain and key */
     bool skip_verify;
 };
 
 struct sb_http_result {
-    enum sb_rc rc;       /* SB_OK: there was an answer, whatever its status */
+    enum sb_rc rc; /* SB_OK: there was an answer, whatever its status */
     int status;
-    struct sb_str body;  /* collected; empty when it streamed. Until on_done returns. */
-    int retry_after_s;   /* from the header; 0: none */
-    const char *error;   /* rc is not SB_OK: what happened, with host and port */
+    struct sb_str body; /* collected; empty when it streamed. Until on_done returns. */
+    int retry_after_s;  /* from the header; 0: none */
+    const char *error;  /* rc is not SB_OK: what happened, with host and port */
 };
 
 struct sb_http_request {
@@ -36,12 +36,14 @@ struct sb_http_request {
     const char *const *headers; /* "Name: value", ended by NULL; NULL: none */
     struct sb_str body;         /* copied */
     const struct sb_http_tls *tls;
-    int connect_timeout_ms;     /* 0: 10 s */
-    int timeout_ms;             /* of the whole exchange; 0: none */
-    size_t body_max;            /* of a collected answer; 0: 64 MiB */
+    const char *connect_to; /* "host:port" to go to in place of the URL's, which names the
+                             * certificate and the Host header; NULL: the URL's */
+    int connect_timeout_ms; /* 0: 10 s */
+    int timeout_ms;         /* of the whole exchange; 0: none */
+    size_t body_max;        /* of a collected answer; 0: 64 MiB */
 
-    /* Bytes of the answer as they come; status is known by then. False ends the call (SB_INVALID). Not
-     * called for statuses of 400 and above, which are collected. NULL: collect all. */
+    /* Bytes of the answer as they come; status is known by then. False ends the call (SB_INVALID).
+     * Not called for statuses of 400 and above, which are collected. NULL: collect all. */
     bool (*on_body)(void *arg, struct sb_str bytes);
     /* Called exactly once, never from within sb_http_start, unless the call is cancelled. */
     void (*on_done)(void *arg, const struct sb_http_result *result);

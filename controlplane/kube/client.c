@@ -135,8 +135,10 @@ struct sb_http_call *sb_kube_start(struct sb_kube *kube, const char *path, const
         headers[n++] = sb_arena_printf(arena, "Authorization: Bearer %.*s", SB_ARG(token)).p;
     if (r.body.len)
         headers[n++] = sb_arena_printf(arena, "Content-Type: %s",
-                                       content_type ? content_type : "application/json").p;
+                                       content_type ? content_type : "application/json")
+                           .p;
     r.url = sb_arena_printf(arena, "%s%s", c->server, path).p;
+    r.connect_to = c->connect_to;
     r.headers = headers;
     r.tls = &tls;
     call = sb_http_start(kube->http, &r);

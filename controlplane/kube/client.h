@@ -1,10 +1,10 @@
 /* client.h - talking to a Kubernetes API server.
  *
  * Where it is and who we are comes from a kubeconfig file (the current context: server,
- * certificate-authority(-data), tls-server-name, insecure-skip-tls-verify; client-certificate(-data),
- * client-key(-data), token, tokenFile) or from inside a Pod (KUBERNETES_SERVICE_HOST and _PORT, the
- * mounted service account). Files named by either are read again when they change, so rotated
- * tokens and certificates need no restart.
+ * certificate-authority(-data), tls-server-name, insecure-skip-tls-verify;
+ * client-certificate(-data), client-key(-data), token, tokenFile) or from inside a Pod
+ * (KUBERNETES_SERVICE_HOST and _PORT, the mounted service account). Files named by either are read
+ * again when they change, so rotated tokens and certificates need no restart.
  */
 #ifndef SB_CONTROLPLANE_KUBE_CLIENT_H
 #define SB_CONTROLPLANE_KUBE_CLIENT_H
@@ -17,6 +17,7 @@
 /* Where the server is and how to greet it. Texts are NULL where unset. */
 struct sb_kube_config {
     const char *server;     /* "https://host:port", no slash at the end */
+    const char *connect_to; /* "host:port" where server says another name (tls-server-name) */
     const char *ns;         /* our own namespace; "default" when nothing says */
     const char *origin;     /* where this was read from, for messages */
     const char *token, *token_file;

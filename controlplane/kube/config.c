@@ -1,7 +1,7 @@
 /* config.c - where the API server is and who we are: kubeconfig and the Pod's own files.
  *
- * Every complaint names the file and the field, for half-written kubeconfigs are common: tools write
- * them piece by piece.
+ * Every complaint names the file and the field, for half-written kubeconfigs are common: tools
+ * write them piece by piece.
  */
 #include "controlplane/kube/client.h"
 
@@ -42,7 +42,7 @@ static enum sb_rc named(struct loader *l, const char *list, struct sb_str name, 
 {
     struct sb_value *item;
 
-    sb_array_each(item, sb_get(l->doc, list)) {
+    sb_array_each (item, sb_get(l->doc, list)) {
         if (!sb_str_eq(sb_value_str_at(item, "name"), name))
             continue;
         *out = sb_get(item, member);
@@ -51,8 +51,8 @@ static enum sb_rc named(struct loader *l, const char *list, struct sb_str name, 
         return sb_err_set(l->err, SB_INVALID, "kubeconfig %s: %s \"%.*s\" has no field \"%s\"",
                           l->path, list, SB_ARG(name), member);
     }
-    return sb_err_set(l->err, SB_INVALID, "kubeconfig %s: no entry named \"%.*s\" in \"%s\"", l->path,
-                      SB_ARG(name), list);
+    return sb_err_set(l->err, SB_INVALID, "kubeconfig %s: no entry named \"%.*s\" in \"%s\"",
+                      l->path, SB_ARG(name), list);
 }
 
 static const char *text_at(struct loader *l, const struct sb_value *v, const char *field)
@@ -89,6 +89,29 @@ static enum sb_rc pem_at(struct loader *l, const struct sb_value *v, const char 
     return SB_OK;
 }
 
+/* The certificate is for another name than the server's address: the URL gets that name, and the
+ * address is where to connect. */
+static void use_server_name(struct loader *l, const char *name, struct sb_kube_config *out)
+{
+    struct sb_str server = sb_str_c(out->server), scheme, authority, path;
+    ptrdiff_t colon;
+
+    scheme = sb_str_first(server, (size_t)sb_str_find(server, SB_STR("://"), 0) + 3);
+    path = sb_str_from(server, scheme.len);
+    sb_str_split(&path, '/', &authority);
+    colon = sb_str_rchr(authority, ':');
+    if (colon < 0 || sb_str_rchr(authority, ']') > colon) {
+        authority = sb_arena_printf(l->arena, "%.*s:%s", SB_ARG(authority),
+                                    sb_str_starts(scheme, SB_STR("https")) ? "443" : "80");
+        colon = sb_str_rchr(authority, ':');
+    }
+    out->connect_to = sb_arena_cstr(l->arena, authority);
+    out->server = sb_arena_printf(l->arena, "%.*s%s%.*s%s%.*s", SB_ARG(scheme), name,
+                                  SB_ARG(sb_str_from(authority, (size_t)colon)), path.p ? "/" : "",
+                                  SB_ARG(path))
+                      .p;
+}
+
 static enum sb_rc read_cluster(struct loader *l, const struct sb_value *cluster,
                                struct sb_kube_config *out)
 {
@@ -103,20 +126,25 @@ static enum sb_rc read_cluster(struct loader *l, const struct sb_value *cluster,
     while (server.len && server.p[server.len - 1] == '/')
         server.len--;
     out->server = sb_arena_cstr(l->arena, server);
+    if (text_at(l, cluster, "tls-server-name"))
+        use_server_name(l, text_at(l, cluster, "tls-server-name"), out);
     out->ca_file = path_at(l, cluster, "certificate-authority");
     out->skip_verify = sb_value_bool_at(cluster, "insecure-skip-tls-verify", false);
     return pem_at(l, cluster, "cluster", "certificate-authority-data", &out->ca);
 }
 
-static enum sb_rc read_user(struct loader *l, const struct sb_value *user, struct sb_kube_config *out)
+static enum sb_rc read_user(struct loader *l, const struct sb_value *user,
+                            struct sb_kube_config *out)
 {
     enum sb_rc rc;
 
-    if (sb_is(sb_get(user, "exec"), SB_V_OBJECT) || sb_is(sb_get(user, "auth-provider"), SB_V_OBJECT))
-        return sb_err_set(l->err, SB_INVALID,
-                          "kubeconfig %s: user.exec and user.auth-provider run other programs, which "
-                          "is not supported: use token, tokenFile or a client certificate",
-                          l->path);
+    if (sb_is(sb_get(user, "exec"), SB_V_OBJECT) ||
+        sb_is(sb_get(user, "auth-provider"), SB_V_OBJECT))
+        return sb_err_set(
+            l->err, SB_INVALID,
+            "kubeconfig %s: user.exec and user.auth-provider run other programs, which "
+            "is not supported: use token, tokenFile or a client certificate",
+            l->path);
     out->token = text_at(l, user, "token");
     out->token_file = path_at(l, user, "tokenFile");
     out->cert_file = path_at(l, user, "client-certificate");
@@ -125,9 +153,9 @@ static enum sb_rc read_user(struct loader *l, const struct sb_value *user, struc
     if (!rc)
         rc = pem_at(l, user, "user", "client-key-data", &out->key);
     if (!rc && (out->cert.len || out->cert_file) != (out->key.len || out->key_file))
-        rc = sb_err_set(l->err, SB_INVALID,
-                        "kubeconfig %s: user.client-certificate and user.client-key need each other",
-                        l->path);
+        rc = sb_err_set(
+            l->err, SB_INVALID,
+            "kubeconfig %s: user.client-certificate and user.client-key need each other", l->path);
     return rc;
 }
 
@@ -198,7 +226,8 @@ enum sb_rc sb_kube_config_pod(struct sb_arena *a, const char *dir, struct sb_kub
     if (!dir)
         dir = POD_DIR;
     v6 = strchr(host, ':') != NULL;
-    config.server = sb_arena_printf(a, "https://%s%s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "", port).p;
+    config.server =
+        sb_arena_printf(a, "https://%s%s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "", port).p;
     config.token_file = sb_arena_printf(a, "%s/token", dir).p;
     config.ca_file = sb_arena_printf(a, "%s/ca.crt", dir).p;
     if (read_text(a, sb_arena_printf(a, "%s/namespace", dir).p, &ns))
@@ -224,9 +253,10 @@ enum sb_rc sb_kube_config_find(struct sb_arena *a, const char *path, struct sb_k
         return rc;
     path = sb_arena_printf(a, "%s/.kube/config", home ? home : "").p;
     if (stat(path, &st))
-        return sb_err_set(err, SB_NOTFOUND,
-                          "no Kubernetes API server: not in a Pod, and no --kubeconfig, KUBECONFIG or "
-                          "%s (give --manifests DIR to do without)",
-                          path);
+        return sb_err_set(
+            err, SB_NOTFOUND,
+            "no Kubernetes API server: not in a Pod, and no --kubeconfig, KUBECONFIG or "
+            "%s (give --manifests DIR to do without)",
+            path);
     return sb_kube_config_file(a, path, out, err);
 }

@@ -1,9 +1,9 @@
-/* kinds.c - the table of kinds. A new kind is a new row: listing, watching, keeping and reading from
- * files follow from it.
+/* kinds.c - the table of kinds. A new kind is a new row: listing, watching, keeping and reading
+ * from files follow from it.
  *
- * `keep` says what of an object is worth its memory: everything else (managed fields, most of status,
- * the annotation in which kubectl repeats the whole object) is dropped before it is stored. A path
- * goes through arrays: "endpoints.addresses" keeps the addresses of each endpoint.
+ * `keep` says what of an object is worth its memory: everything else (managed fields, most of
+ * status, the annotation in which kubectl repeats the whole object) is dropped before it is stored.
+ * A path goes through arrays: "endpoints.addresses" keeps the addresses of each endpoint.
  */
 #include "controlplane/kube/objects.h"
 
@@ -11,9 +11,8 @@ static const char *const nothing[] = {NULL};
 static const char *const ingress[] = {"spec", "status.loadBalancer", NULL};
 static const char *const spec[] = {"spec", NULL};
 static const char *const service[] = {
-    "spec.type",       "spec.ports",       "spec.externalName",
-    "spec.clusterIP",  "spec.clusterIPs",  "status.loadBalancer",
-    NULL,
+    "spec.type",           "spec.ports", "spec.externalName", "spec.clusterIP", "spec.clusterIPs",
+    "status.loadBalancer", NULL,
 };
 static const char *const endpoint_slice[] = {
     "addressType", "ports", "endpoints.addresses", "endpoints.conditions", NULL,
@@ -23,19 +22,19 @@ static const char *const secret[] = {"type", "data", NULL};
 static const char *const config_map[] = {"data.id", "data.cert", "data.ca.crt", NULL};
 
 const struct sb_kind sb_kinds[] = {
-    {"Namespace", "", "v1", "namespaces", .keep = nothing},
-    {"IngressClass", "networking.k8s.io", "v1", "ingressclasses", .keep = spec},
-    {"Service", "", "v1", "services", .namespaced = true, .keep = service},
-    {"EndpointSlice", "discovery.k8s.io", "v1", "endpointslices", .namespaced = true,
+    {"Namespace",         "", "v1", "namespaces", .keep = nothing},
+    {"IngressClass",               "networking.k8s.io", "v1", "ingressclasses", .keep = spec},
+    {"Service",    "", "v1", "services", .namespaced = true, .keep = service},
+    {"EndpointSlice",      "discovery.k8s.io", "v1", "endpointslices", .namespaced = true,
      .keep = endpoint_slice},
-    /* Releases of Helm and tokens of service accounts are most of a cluster's Secrets by weight, and
-     * never a certificate or a credential. */
-    {"Secret", "", "v1", "secrets", .namespaced = true, .keep = secret,
+ /* Releases of Helm and tokens of service accounts are most of a cluster's Secrets by weight,
+  * and   never a certificate or a credential. */
+    {"Secret",               "", "v1", "secrets", .namespaced = true, .keep = secret,
      .selector = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token"},
-    {"ConfigMap", "", "v1", "configmaps", .namespaced = true, .keep = config_map},
-    {"IngressClassParameters", "configuration.konghq.com", "v1alpha1", "ingressclassparameterses",
+    {"ConfigMap",       "", "v1", "configmaps", .namespaced = true, .keep = config_map},
+    {"IngressClassParameters",           "configuration.konghq.com", "v1alpha1", "ingressclassparameterses",
      .namespaced = true, .optional = true, .keep = spec},
-    {"Ingress", "networking.k8s.io", "v1", "ingresses", .namespaced = true, .keep = ingress},
+    {"Ingress",               "networking.k8s.io", "v1", "ingresses", .namespaced = true, .keep = ingress},
     {0},
 };
 

@@ -5,8 +5,8 @@
  *                     '── ours, released or expired ──> PUT with its resourceVersion
  *   PUT or POST: 200 we lead; 409 somebody was faster, look again
  *
- * A leader that holds the answer to its last PUT skips the GET. It counts its deadline from when that
- * PUT was sent: whatever the server believes, we believe it for less long.
+ * A leader that holds the answer to its last PUT skips the GET. It counts its deadline from when
+ * that PUT was sent: whatever the server believes, we believe it for less long.
  */
 #include "controlplane/kube/lease.h"
 
@@ -26,12 +26,12 @@ struct sb_lease {
     struct event *timer, *deadline;
     struct sb_http_call *call;
     bool leading, stopping, troubled;
-    int64_t sent_ms;       /* when the PUT or POST under way was sent */
+    int64_t sent_ms; /* when the PUT or POST under way was sent */
 
     /* The record as last seen. */
     char holder[256], renew_time[64], version[64], acquire_time[64];
     int64_t transitions, seen_ms, duration_ms;
-    bool mine_known;       /* version is of our own last write: the next needs no GET */
+    bool mine_known; /* version is of our own last write: the next needs no GET */
 
     void (*on_stopped)(void *arg);
     void *stopped_arg;
@@ -136,8 +136,7 @@ static struct sb_str lease_body(const struct sb_lease *l, struct sb_arena *a, bo
                   sb_value_text(a, released ? "" : l->config.identity));
     sb_object_set(a, spec, SB_STR("leaseDurationSeconds"),
                   sb_value_int(a, released ? 1 : (l->config.duration_ms + 999) / 1000));
-    sb_object_set(a, spec, SB_STR("acquireTime"),
-                  kept ? sb_value_text(a, l->acquire_time) : now);
+    sb_object_set(a, spec, SB_STR("acquireTime"), kept ? sb_value_text(a, l->acquire_time) : now);
     sb_object_set(a, spec, SB_STR("renewTime"), now);
     sb_object_set(a, spec, SB_STR("leaseTransitions"),
                   sb_value_int(a, l->transitions + (l->version[0] && !is_mine(l) ? 1 : 0)));
@@ -195,9 +194,7 @@ static void won(struct sb_lease *l)
 static void trouble(struct sb_lease *l, const struct sb_err *err)
 {
     if (!l->troubled)
-        sb_error("Lease %s/%s: %s%s", l->config.ns, l->config.name, err->text,
-                 err->rc == SB_DENIED ? " (does the controller's role allow get, create, update?)"
-                                      : "");
+        sb_error("Lease %s/%s: %s", l->config.ns, l->config.name, err->text);
     l->troubled = true;
 }
 

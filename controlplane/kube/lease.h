@@ -2,8 +2,8 @@
  * (reference/kic-operations.md 3: lease 15 s, renewed every 2 s, given up after 10 s without).
  *
  * Expiry is measured on our own clock from when we saw the holder's last renewal, so clocks of
- * different nodes need not agree. Every write carries the resourceVersion that it answers. The Lease
- * is released on stop, so that the next leader need not wait.
+ * different nodes need not agree. Every write carries the resourceVersion that it answers. The
+ * Lease is released on stop, so that the next leader need not wait.
  *
  * A lease alone does not keep a paused leader from writing; the epoch row in the database does.
  */
@@ -20,8 +20,8 @@ struct sb_lease;
 struct sb_lease_config {
     struct event_base *base;
     struct sb_kube *kube;
-    const char *ns, *name;  /* "default", "5b374a9e.konghq.com" */
-    const char *identity;   /* host name, "_", uuid */
+    const char *ns, *name;                        /* "default", "5b374a9e.konghq.com" */
+    const char *identity;                         /* host name, "_", uuid */
     int duration_ms, renew_deadline_ms, retry_ms; /* 0: 15,000, 10,000 and 2,000 */
     void (*on_leading)(void *arg);
     void (*on_lost)(void *arg); /* not after sb_lease_stop */

@@ -7,16 +7,16 @@
  * inotify tells names; what they mean is looked up in the tree, so a missed detail costs nothing:
  *
  *   a regular file was closed after writing, moved in, moved out, deleted   it is read again
- *   anything else (a directory, a link such as Kubernetes' "..data", an     the tree is walked, what
- *   overflowed queue)                                                       changed is read
+ *   anything else (a directory, a link such as Kubernetes' "..data", an     the tree is walked,
+ * what overflowed queue)                                                       changed is read
  *
- * A file that is being written tells nothing until it is closed. An editor may move the old file away
- * before it writes the new one, so what vanished keeps what it held for a tenth of a second.
+ * A file that is being written tells nothing until it is closed. An editor may move the old file
+ * away before it writes the new one, so what vanished keeps what it held for a tenth of a second.
  *
  * (M1) A file with a document that cannot be read keeps what it held: an editor may be half-way
  *      through. Its good documents apply.
- * (M2) An object in two files belongs to the one read last; when that one lets go, the other is read
- *      again.
+ * (M2) An object in two files belongs to the one read last; when that one lets go, the other is
+ * read again.
  */
 #include "controlplane/kube/manifests.h"
 
@@ -51,10 +51,10 @@ struct file {
     struct timespec mtime;
     off_t size;
     ino_t inode;
-    bool seen;           /* in the walk under way */
-    bool vanished;       /* is forgotten when it does not come back */
+    bool seen;     /* in the walk under way */
+    bool vanished; /* is forgotten when it does not come back */
     struct sb_arena *keys_arena;
-    struct sb_map keys;  /* "Kind/ns/name" -> const struct sb_kind */
+    struct sb_map keys; /* "Kind/ns/name" -> const struct sb_kind */
 };
 
 struct sb_manifests {
@@ -76,7 +76,8 @@ struct dir {
     int wd;
 };
 
-/* -- documents ------------------------------------------------------------------------------------ */
+/* -- documents ------------------------------------------------------------------------------------
+ */
 
 struct reading {
     struct sb_manifests *m;
@@ -108,11 +109,13 @@ static struct sb_value *member_object(struct sb_arena *a, struct sb_value *objec
 
 static void add_uid(struct sb_arena *a, const struct sb_kind *kind, struct sb_value *metadata)
 {
-    static const struct sb_uuid root = {{0x5b, 0x1e, 0x0d, 0xc6, 0x3a, 0x4e, 0x4c, 0x8c, 0x9a, 0x55,
-                                         0x6e, 0x2f, 0x77, 0x90, 0x31, 0x0b}};
-    struct sb_str key =
-        sb_arena_printf(a, "%s/%.*s/%.*s", kind->kind, SB_ARG(sb_value_str_at(metadata, "namespace")),
-                        SB_ARG(sb_value_str_at(metadata, "name")));
+    static const struct sb_uuid root = {
+        {0x5b, 0x1e, 0x0d, 0xc6, 0x3a, 0x4e, 0x4c, 0x8c, 0x9a, 0x55, 0x6e, 0x2f, 0x77, 0x90, 0x31,
+         0x0b}
+    };
+    struct sb_str key = sb_arena_printf(a, "%s/%.*s/%.*s", kind->kind,
+                                        SB_ARG(sb_value_str_at(metadata, "namespace")),
+                                        SB_ARG(sb_value_str_at(metadata, "name")));
     struct sb_uuid uid = sb_uuid_v5(&root, key);
     char text[SB_UUID_TEXT_LEN + 1];
 
@@ -128,7 +131,7 @@ static void add_string_data(struct sb_arena *a, struct sb_value *object)
     if (!sb_is(strings, SB_V_OBJECT))
         return;
     data = member_object(a, object, "data");
-    sb_object_each(m, strings) {
+    sb_object_each (m, strings) {
         if (sb_is(m->value, SB_V_STR))
             sb_object_set(a, data, m->key, sb_value_str(a, sb_base64_encode(a, m->value->s)));
     }
@@ -187,7 +190,7 @@ static void use_document(struct reading *r, struct sb_value *doc)
         complain(r, "is not an object");
     } else if (sb_is(sb_get(doc, "items"), SB_V_ARRAY) &&
                sb_str_ends(sb_value_str_at(doc, "kind"), SB_STR("List"))) {
-        sb_array_each(item, sb_get(doc, "items"))
+        sb_array_each (item, sb_get(doc, "items"))
             use_object(r, item);
     } else {
         use_object(r, doc);
@@ -214,8 +217,8 @@ static bool is_blank(struct sb_str text)
     return true;
 }
 
-/* The error of a document, with lines counted from the top of the file: so many lines are put before
- * it and it is read once more. */
+/* The error of a document, with lines counted from the top of the file: so many lines are put
+ * before it and it is read once more. */
 static void complain_yaml(struct reading *r, struct sb_str text)
 {
     struct sb_buf padded;
@@ -278,7 +281,8 @@ static void use_json(struct reading *r, struct sb_str text)
         use_document(r, doc);
 }
 
-/* -- files ---------------------------------------------------------------------------------------- */
+/* -- files ----------------------------------------------------------------------------------------
+ */
 
 static struct file *file_get(struct sb_manifests *m, const char *path)
 {
@@ -330,7 +334,7 @@ static void let_go(struct sb_manifests *m, struct file *f, struct sb_str key,
     if (sb_map_get(&m->owners, key) != f)
         return;
     sb_map_remove(&m->owners, key);
-    sb_map_each(slot, &m->files) {
+    sb_map_each (slot, &m->files) {
         struct file *other = slot->value;
 
         if (other == f || !sb_map_get(&other->keys, key))
@@ -350,21 +354,21 @@ static void take_keys(struct sb_manifests *m, struct file *f, struct reading *r)
     struct sb_map_slot *slot;
 
     if (r->broken) {
-        sb_map_each(slot, &old) {
+        sb_map_each (slot, &old) {
             if (!sb_map_get(&r->keys, slot->key))
                 sb_map_set(&r->keys, sb_arena_str(r->keys_arena, slot->key), slot->value);
         }
     }
     f->keys = r->keys;
     f->keys_arena = r->keys_arena;
-    sb_map_each(slot, &f->keys) {
+    sb_map_each (slot, &f->keys) {
         struct file *owner = sb_map_set(&m->owners, slot->key, f);
 
         if (owner && owner != f)
             sb_warn("%.*s is in %s and in %s: the latter is used", SB_ARG(slot->key), owner->path,
                     f->path);
     }
-    sb_map_each(slot, &old) {
+    sb_map_each (slot, &old) {
         if (!sb_map_get(&f->keys, slot->key))
             let_go(m, f, slot->key, slot->value);
     }
@@ -411,7 +415,7 @@ static void forget_file(struct sb_manifests *m, struct file *f)
 
     sb_map_remove(&m->files, sb_str_c(f->path));
     f->keys = (struct sb_map){0};
-    sb_map_each(slot, &keys)
+    sb_map_each (slot, &keys)
         let_go(m, f, slot->key, slot->value);
     sb_map_release(&keys);
     file_free(f);
@@ -440,13 +444,14 @@ static void visit_file(struct sb_manifests *m, const char *path, const struct st
     read_file(m, f);
 }
 
-/* -- the tree ------------------------------------------------------------------------------------- */
+/* -- the tree -------------------------------------------------------------------------------------
+ */
 
 static struct dir *dir_of(struct sb_manifests *m, int wd)
 {
     struct dir **d;
 
-    sb_vec_each(d, &m->by_wd) {
+    sb_vec_each (d, &m->by_wd) {
         if ((*d)->wd == wd)
             return *d;
     }
@@ -463,8 +468,8 @@ static void forget_dir(struct sb_manifests *m, struct dir *dir)
     free(dir);
 }
 
-/* The kernel knows directories by inode: one that was moved comes back under its old number, and gets
- * its new path here. */
+/* The kernel knows directories by inode: one that was moved comes back under its old number, and
+ * gets its new path here. */
 static void watch_dir(struct sb_manifests *m, const char *path)
 {
     struct dir *dir;
@@ -531,7 +536,7 @@ static void judge_unseen(struct sb_manifests *m)
 {
     struct sb_map_slot *slot;
 
-    sb_map_each(slot, &m->files) {
+    sb_map_each (slot, &m->files) {
         struct file *file = slot->value;
 
         if (!file->seen)
@@ -554,7 +559,8 @@ static void walk_all(struct sb_manifests *m)
     judge_unseen(m);
 }
 
-/* -- following ------------------------------------------------------------------------------------ */
+/* -- following ------------------------------------------------------------------------------------
+ */
 
 static void on_file(struct sb_manifests *m, const char *path, const char *name, uint32_t mask)
 {
@@ -632,19 +638,20 @@ static void on_grace_over(evutil_socket_t fd, short what, void *arg)
     struct file **f;
 
     (void)fd, (void)what;
-    sb_map_each(slot, &m->files) {
+    sb_map_each (slot, &m->files) {
         struct file *file = slot->value;
 
         if (file->vanished && access(file->path, F_OK))
             sb_vec_push(&gone, file);
         file->vanished = false;
     }
-    sb_vec_each(f, &gone)
+    sb_vec_each (f, &gone)
         forget_file(m, *f);
     sb_vec_release(&gone);
 }
 
-/* -- from outside --------------------------------------------------------------------------------- */
+/* -- from outside ---------------------------------------------------------------------------------
+ */
 
 static enum sb_rc manifests_new(const char *path, struct sb_objects *objects,
                                 struct sb_manifests **out, struct sb_err *err)
@@ -679,7 +686,7 @@ void sb_manifests_stop(struct sb_manifests *m)
         event_free(m->grace);
         close(m->inotify_fd);
     }
-    sb_map_each(slot, &m->files)
+    sb_map_each (slot, &m->files)
         file_free(slot->value);
     sb_map_release(&m->files);
     sb_map_release(&m->owners);
@@ -690,8 +697,8 @@ void sb_manifests_stop(struct sb_manifests *m)
     free(m);
 }
 
-enum sb_rc sb_manifests_load(const char *path, bool complete, struct sb_objects *objects, int *broken,
-                             struct sb_err *err)
+enum sb_rc sb_manifests_load(const char *path, bool complete, struct sb_objects *objects,
+                             int *broken, struct sb_err *err)
 {
     struct sb_manifests *m;
     enum sb_rc rc = manifests_new(path, objects, &m, err);

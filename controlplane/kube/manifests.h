@@ -18,8 +18,8 @@
 struct event_base;
 struct sb_manifests;
 
-/* Reads everything there is and then follows it. Only a path that cannot be read at all is an error;
- * what is wrong in a file goes to the log. */
+/* Reads everything there is and then follows it. Only a path that cannot be read at all is an
+ * error; what is wrong in a file goes to the log. */
 SB_MUST enum sb_rc sb_manifests_start(struct event_base *base, const char *path,
                                       struct sb_objects *objects, struct sb_manifests **out,
                                       struct sb_err *err);

@@ -53,7 +53,8 @@ struct sb_str sb_object_name(const struct sb_value *object)
     return sb_value_str_at(object, "metadata.name");
 }
 
-/* -- sorted lists of entries ---------------------------------------------------------------------- */
+/* -- sorted lists of entries ----------------------------------------------------------------------
+ */
 
 static int entry_cmp(const struct entry *e, struct sb_str ns, struct sb_str name)
 {
@@ -63,7 +64,8 @@ static int entry_cmp(const struct entry *e, struct sb_str ns, struct sb_str name
 }
 
 /* Where ns/name is, or belongs. */
-static size_t position(const struct entries *list, struct sb_str ns, struct sb_str name, bool *found)
+static size_t position(const struct entries *list, struct sb_str ns, struct sb_str name,
+                       bool *found)
 {
     size_t low = 0, high = list->len;
 
@@ -131,11 +133,12 @@ static size_t entries_copy(const struct entries *list, struct sb_arena *arena,
     return list->len;
 }
 
-/* -- pruning -------------------------------------------------------------------------------------- */
+/* -- pruning --------------------------------------------------------------------------------------
+ */
 
 static const char *const metadata_kept[] = {
-    "name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "labels", "annotations",
-    NULL,
+    "name",   "namespace",   "uid", "creationTimestamp", "deletionTimestamp",
+    "labels", "annotations", NULL,
 };
 
 /* What kubectl writes for itself: the whole object once more. */
@@ -159,20 +162,20 @@ static enum fit path_fits(const char *const *keep, struct sb_str path)
     return fit;
 }
 
-static struct sb_value *keep_paths(struct sb_arena *a, const struct sb_value *v, struct sb_str prefix,
-                                   const char *const *keep)
+static struct sb_value *keep_paths(struct sb_arena *a, const struct sb_value *v,
+                                   struct sb_str prefix, const char *const *keep)
 {
     struct sb_value *out, *item;
     struct sb_member *m;
 
     if (v->type == SB_V_ARRAY) {
         out = sb_value_array(a);
-        sb_array_each(item, v)
+        sb_array_each (item, v)
             sb_array_push(a, out, keep_paths(a, item, prefix, keep));
         return out;
     }
     out = sb_value_object(a);
-    sb_object_each(m, v) {
+    sb_object_each (m, v) {
         char text[PATH_MAX_LEN];
         int len = snprintf(text, sizeof text, "%.*s%s%.*s", SB_ARG(prefix), prefix.len ? "." : "",
                            SB_ARG(m->key));
@@ -199,12 +202,13 @@ static struct sb_value *prune(struct sb_arena *a, const struct sb_kind *kind,
     sb_object_remove(sb_get(metadata, "annotations"), last_applied);
     sb_object_set(a, out, SB_STR("metadata"), metadata);
     body = keep_paths(a, object, SB_STR(""), kind->keep);
-    sb_object_each(m, body)
+    sb_object_each (m, body)
         sb_object_set(a, out, m->key, m->value);
     return out;
 }
 
-/* -- references ----------------------------------------------------------------------------------- */
+/* -- references -----------------------------------------------------------------------------------
+ */
 
 struct ref_list {
     struct sb_arena *arena;
@@ -225,7 +229,7 @@ static void add_ref(struct ref_list *list, enum sb_objects_ref ref, struct sb_st
     if (!name.len)
         return;
     key = ref_key(list->arena, ref, list->ns, name);
-    sb_vec_each(k, &list->keys) {
+    sb_vec_each (k, &list->keys) {
         if (sb_str_eq(*k, key))
             return;
     }
@@ -237,12 +241,14 @@ static void ingress_refs(struct ref_list *list, const struct sb_value *object)
     const struct sb_value *spec = sb_get(object, "spec");
     struct sb_value *rule, *path, *tls;
 
-    add_ref(list, SB_REF_INGRESSES_OF_SERVICE, sb_value_str_at(spec, "defaultBackend.service.name"));
-    sb_array_each(rule, sb_get(spec, "rules")) {
-        sb_array_each(path, sb_value_at(rule, "http.paths"))
-            add_ref(list, SB_REF_INGRESSES_OF_SERVICE, sb_value_str_at(path, "backend.service.name"));
+    add_ref(list, SB_REF_INGRESSES_OF_SERVICE,
+            sb_value_str_at(spec, "defaultBackend.service.name"));
+    sb_array_each (rule, sb_get(spec, "rules")) {
+        sb_array_each (path, sb_value_at(rule, "http.paths"))
+            add_ref(list, SB_REF_INGRESSES_OF_SERVICE,
+                    sb_value_str_at(path, "backend.service.name"));
     }
-    sb_array_each(tls, sb_get(spec, "tls"))
+    sb_array_each (tls, sb_get(spec, "tls"))
         add_ref(list, SB_REF_INGRESSES_OF_SECRET, sb_value_str_at(tls, "secretName"));
 }
 
@@ -259,8 +265,8 @@ static const struct {
     const char *kind;
     void (*refs)(struct ref_list *list, const struct sb_value *object);
 } ref_finders[] = {
-    {"Ingress", ingress_refs},
-    {"EndpointSlice", slice_refs},
+    {"Ingress",       ingress_refs},
+    {"EndpointSlice", slice_refs  },
 };
 
 static void find_refs(struct entry *e, const struct sb_kind *kind)
@@ -313,7 +319,8 @@ static void unlink_refs(struct sb_objects *objects, const struct entry *e)
     }
 }
 
-/* -- the cache ------------------------------------------------------------------------------------ */
+/* -- the cache ------------------------------------------------------------------------------------
+ */
 
 struct sb_objects *sb_objects_new(void)
 {
@@ -337,7 +344,7 @@ void sb_objects_free(struct sb_objects *objects)
             entry_free(objects->kinds[k].p[i]);
         free(objects->kinds[k].p);
     }
-    sb_map_each(slot, &objects->refs)
+    sb_map_each (slot, &objects->refs)
         ref_list_free(slot->value);
     sb_map_release(&objects->refs);
     sb_vec_release(&objects->listeners);
@@ -381,7 +388,7 @@ static void tell(const struct sb_objects *objects, const struct sb_kind *kind,
 {
     const struct listener *l;
 
-    sb_vec_each(l, &objects->listeners)
+    sb_vec_each (l, &objects->listeners)
         l->fn(l->arg, kind, before ? before->object : NULL, after ? after->object : NULL);
 }
 
@@ -460,7 +467,8 @@ size_t sb_objects_count(const struct sb_objects *objects, const char *kind)
 }
 
 size_t sb_objects_refs(const struct sb_objects *objects, enum sb_objects_ref ref, struct sb_str ns,
-                       struct sb_str name, struct sb_arena *arena, const struct sb_value *const **out)
+                       struct sb_str name, struct sb_arena *arena,
+                       const struct sb_value *const **out)
 {
     return entries_copy(sb_map_get(&objects->refs, ref_key(arena, ref, ns, name)), arena, out);
 }

@@ -1,5 +1,5 @@
-/* objects.h - the Kubernetes objects that the controller knows, whoever brought them: an API server's
- * watch or a directory of manifests.
+/* objects.h - the Kubernetes objects that the controller knows, whoever brought them: an API
+ * server's watch or a directory of manifests.
  *
  * An object is a struct sb_value as the API would give it (apiVersion, kind, metadata, spec, ...),
  * with only the members that are used (kube/kinds.c prunes the rest). Kinds are rows of one table.
@@ -22,9 +22,9 @@ struct sb_kind {
     const char *version;  /* "v1" */
     const char *resource; /* "ingresses" */
     bool namespaced;
-    bool optional;            /* a custom resource: the API server may not know it */
-    const char *const *keep;  /* dotted paths beside apiVersion, kind and metadata; ended by NULL */
-    const char *selector;     /* field selector of lists and watches; NULL: all */
+    bool optional;           /* a custom resource: the API server may not know it */
+    const char *const *keep; /* dotted paths beside apiVersion, kind and metadata; ended by NULL */
+    const char *selector;    /* field selector of lists and watches; NULL: all */
 };
 
 /* All kinds, ended by kind NULL; NULL when there is none of that name (and group). */

@@ -63,7 +63,8 @@ struct sb_watch {
 
 static void start(struct follower *f);
 
-/* -- waiting -------------------------------------------------------------------------------------- */
+/* -- waiting --------------------------------------------------------------------------------------
+ */
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -78,7 +79,8 @@ static void start_in(struct follower *f, int64_t ms)
     event_add(f->timer, &tv);
 }
 
-/* Half of it fixed, half of it chance: clients that lost a server together don't return together. */
+/* Half of it fixed, half of it chance: clients that lost a server together don't return together.
+ */
 static void start_after_backoff(struct follower *f, int at_least_ms)
 {
     uint32_t chance;
@@ -105,9 +107,8 @@ static void synced(struct follower *f)
 static void trouble(struct follower *f, const char *verb, const struct sb_err *err)
 {
     if (!f->troubled)
-        sb_error("cannot %s %s%s%s at %s: %s%s", verb, f->kind->resource, f->ns ? " of " : "",
-                 f->ns ? f->ns : "", sb_kube_server(f->watch->config.kube), err->text,
-                 err->rc == SB_DENIED ? " (does the controller's role allow get, list, watch?)" : "");
+        sb_error("cannot %s %s%s%s at %s: %s", verb, f->kind->resource, f->ns ? " of " : "",
+                 f->ns ? f->ns : "", sb_kube_server(f->watch->config.kube), err->text);
     f->troubled = true;
 }
 
@@ -120,7 +121,8 @@ static void works_again(struct follower *f)
     f->backoff_ms = 0;
 }
 
-/* -- objects -------------------------------------------------------------------------------------- */
+/* -- objects --------------------------------------------------------------------------------------
+ */
 
 static bool apply(struct follower *f, const struct sb_value *object)
 {
@@ -173,7 +175,8 @@ static void set_version(struct follower *f, struct sb_str version)
     }
 }
 
-/* -- listing -------------------------------------------------------------------------------------- */
+/* -- listing --------------------------------------------------------------------------------------
+ */
 
 static struct sb_str resource_path(struct follower *f, struct sb_arena *a)
 {
@@ -214,7 +217,7 @@ static void apply_page(struct follower *f, struct sb_str body)
         trouble(f, "list", &err);
         start_after_backoff(f, 0);
     } else {
-        sb_array_each(item, sb_get(page, "items")) {
+        sb_array_each (item, sb_get(page, "items")) {
             if (apply(f, item))
                 see(f, item);
         }
@@ -305,7 +308,8 @@ static void start_list(struct follower *f)
     sb_arena_free(arena);
 }
 
-/* -- watching ------------------------------------------------------------------------------------- */
+/* -- watching -------------------------------------------------------------------------------------
+ */
 
 static bool on_error_event(struct follower *f, const struct sb_value *status)
 {
@@ -421,7 +425,8 @@ static void start(struct follower *f)
         start_watch(f);
 }
 
-/* -- all of them ---------------------------------------------------------------------------------- */
+/* -- all of them ----------------------------------------------------------------------------------
+ */
 
 static void follow(struct sb_watch *w, const struct sb_kind *kind, const char *ns)
 {
@@ -452,7 +457,7 @@ struct sb_watch *sb_watch_start(const struct sb_watch_config *config)
         for (const char *const *ns = config->namespaces; *ns; ns++)
             follow(w, k, *ns);
     }
-    sb_vec_each(f, &w->followers)
+    sb_vec_each (f, &w->followers)
         start(*f);
     return w;
 }
@@ -463,7 +468,7 @@ void sb_watch_stop(struct sb_watch *w)
 
     if (!w)
         return;
-    sb_vec_each(f, &w->followers) {
+    sb_vec_each (f, &w->followers) {
         sb_http_cancel((*f)->call);
         event_free((*f)->timer);
         sb_watch_lines_free((*f)->lines);

@@ -1,5 +1,5 @@
-/* watch_lines.c - a watch's stream cut into lines. Pieces come in any size: most often a whole line,
- * which is then handed on without a copy.
+/* watch_lines.c - a watch's stream cut into lines. Pieces come in any size: most often a whole
+ * line, which is then handed on without a copy.
  */
 #include "controlplane/kube/watch.h"
 

@@ -8,7 +8,13 @@
 #include "shared/json.h"
 #include "shared/log.h"
 
-enum { IN_FLIGHT_MAX = 4, QUEUE_MAX = 1000, TIMEOUT_MS = 10 * 1000, MESSAGE_MAX = 1024, NAME_MAX_LEN = 200 };
+enum {
+    IN_FLIGHT_MAX = 4,
+    QUEUE_MAX = 1000,
+    TIMEOUT_MS = 10 * 1000,
+    MESSAGE_MAX = 1024,
+    NAME_MAX_LEN = 200
+};
 
 struct note {
     struct note *next;
@@ -77,7 +83,8 @@ static void send_waiting(struct sb_events *ev)
     }
 }
 
-static void set_text(struct sb_arena *a, struct sb_value *object, const char *key, struct sb_str text)
+static void set_text(struct sb_arena *a, struct sb_value *object, const char *key,
+                     struct sb_str text)
 {
     sb_object_set(a, object, sb_str_c(key), sb_value_str(a, text));
 }
@@ -104,9 +111,9 @@ static struct sb_value *event_metadata(const struct sb_events *ev, struct sb_are
 
     sb_random(chance, sizeof chance);
     set_text(a, metadata, "namespace", ns);
-    set_text(a, metadata, "name",
-             sb_arena_printf(a, "%.*s.%.*s", SB_ARG(name),
-                             SB_ARG(sb_hex(a, chance, sizeof chance))));
+    set_text(
+        a, metadata, "name",
+        sb_arena_printf(a, "%.*s.%.*s", SB_ARG(name), SB_ARG(sb_hex(a, chance, sizeof chance))));
     set_text(a, annotations, "konghq.com/instance-id", sb_str_c(ev->identity));
     sb_object_set(a, metadata, SB_STR("annotations"), annotations);
     return metadata;

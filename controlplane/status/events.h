@@ -13,8 +13,8 @@ struct sb_events *sb_events_new(struct sb_kube *kube, const struct sb_objects *o
                                 const char *identity);
 void sb_events_free(struct sb_events *events);
 
-/* A Warning on the object, "Ingress/ns/name" or "IngressClass/name"; nothing when it is gone. At most
- * 1,000 wait to be sent; more are dropped. */
+/* A Warning on the object, "Ingress/ns/name" or "IngressClass/name"; nothing when it is gone. At
+ * most 1,000 wait to be sent; more are dropped. */
 void sb_events_warn(struct sb_events *events, struct sb_str object, const char *reason,
                     struct sb_str message);
 

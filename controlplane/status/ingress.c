@@ -29,7 +29,8 @@ struct sb_ingress_status {
     size_t in_flight;
 };
 
-/* -- what changed --------------------------------------------------------------------------------- */
+/* -- what changed ---------------------------------------------------------------------------------
+ */
 
 static char *new_key(struct sb_str ns, struct sb_str name)
 {
@@ -55,7 +56,7 @@ static void clear_keys(struct sb_map *set)
 {
     struct sb_map_slot *slot;
 
-    sb_map_each(slot, set)
+    sb_map_each (slot, set)
         free(slot->value);
     sb_map_release(set);
     *set = (struct sb_map){0};
@@ -95,7 +96,8 @@ static void on_change(void *arg, const struct sb_kind *kind, const struct sb_val
         st->all_changed = true;
 }
 
-/* -- what it should be ---------------------------------------------------------------------------- */
+/* -- what it should be ----------------------------------------------------------------------------
+ */
 
 static bool is_ip(struct sb_str s)
 {
@@ -124,13 +126,13 @@ static void add_service(struct sb_arena *a, struct sb_value *list, const struct 
     struct sb_value *item;
 
     if (sb_str_is(sb_value_str_at(service, "spec.type"), "LoadBalancer")) {
-        sb_array_each(item, sb_value_at(service, "status.loadBalancer.ingress")) {
+        sb_array_each (item, sb_value_at(service, "status.loadBalancer.ingress")) {
             add_address(a, list, sb_value_str_at(item, "ip"));
             add_address(a, list, sb_value_str_at(item, "hostname"));
         }
         return;
     }
-    sb_array_each(item, sb_value_at(service, "spec.clusterIPs")) {
+    sb_array_each (item, sb_value_at(service, "spec.clusterIPs")) {
         if (sb_is(item, SB_V_STR))
             add_address(a, list, item->s);
     }
@@ -194,7 +196,8 @@ static bool same_addresses(const struct sb_value *there, const struct sb_value *
     return true;
 }
 
-/* -- writing -------------------------------------------------------------------------------------- */
+/* -- writing --------------------------------------------------------------------------------------
+ */
 
 static void send_waiting(struct sb_ingress_status *st);
 
@@ -278,7 +281,7 @@ static char *take_key(struct sb_map *set)
 {
     struct sb_map_slot *slot;
 
-    sb_map_each(slot, set)
+    sb_map_each (slot, set)
         return sb_map_remove(set, slot->key);
     return NULL;
 }

@@ -50,7 +50,8 @@ void sb_problems_begin(struct sb_problems *p)
     p->now.arena = sb_arena_new(0);
 }
 
-void sb_problems_add(struct sb_problems *p, struct sb_str object, struct sb_str message, bool refused)
+void sb_problems_add(struct sb_problems *p, struct sb_str object, struct sb_str message,
+                     bool refused)
 {
     struct sb_arena *a = p->now.arena;
     struct sb_str key = sb_arena_printf(a, "%.*s\n%.*s", SB_ARG(object), SB_ARG(message));

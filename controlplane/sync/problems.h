@@ -21,7 +21,8 @@ struct sb_problems *sb_problems_new(sb_on_problem *tell, void *arg);
 void sb_problems_free(struct sb_problems *p);
 
 void sb_problems_begin(struct sb_problems *p);
-void sb_problems_add(struct sb_problems *p, struct sb_str object, struct sb_str message, bool refused);
+void sb_problems_add(struct sb_problems *p, struct sb_str object, struct sb_str message,
+                     bool refused);
 void sb_problems_end(struct sb_problems *p);
 /* All count as new again. */
 void sb_problems_forget(struct sb_problems *p);

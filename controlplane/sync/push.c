@@ -30,8 +30,8 @@ struct gateway {
     struct sb_http_call *call;
     struct event *timer;
     bool took, troubled;
-    uint8_t hash[SB_SHA256_LEN];    /* of what it took */
-    uint8_t sent[SB_SHA256_LEN];    /* of what is under way */
+    uint8_t hash[SB_SHA256_LEN]; /* of what it took */
+    uint8_t sent[SB_SHA256_LEN]; /* of what is under way */
     int backoff_ms;
 };
 
@@ -56,7 +56,8 @@ struct refusal {
 
 static void gateway_step(struct gateway *g);
 
-/* -- the document --------------------------------------------------------------------------------- */
+/* -- the document ---------------------------------------------------------------------------------
+ */
 
 static bool is_refused(const struct sb_push *p, struct sb_arena *a, struct sb_str list,
                        const struct sb_value *entity)
@@ -64,8 +65,8 @@ static bool is_refused(const struct sb_push *p, struct sb_arena *a, struct sb_st
     struct sb_str type = sb_str_first(list, list.len - 1); /* "routes": route */
     struct sb_str name = sb_value_str_at(entity, "name"), id = sb_value_str_at(entity, "id");
 
-    if (name.len && sb_map_get(&p->refused,
-                               sb_arena_printf(a, "%.*s\n%.*s", SB_ARG(type), SB_ARG(name))))
+    if (name.len &&
+        sb_map_get(&p->refused, sb_arena_printf(a, "%.*s\n%.*s", SB_ARG(type), SB_ARG(name))))
         return true;
     return id.len &&
            sb_map_get(&p->refused, sb_arena_printf(a, "%.*s\n%.*s", SB_ARG(type), SB_ARG(id)));
@@ -77,13 +78,13 @@ static void leave_out_refused(const struct sb_push *p, struct sb_arena *a, struc
     struct sb_member *m;
     struct sb_value *item;
 
-    sb_object_each(m, doc) {
+    sb_object_each (m, doc) {
         struct sb_value *kept;
 
         if (!sb_is(m->value, SB_V_ARRAY) || m->key.len < 2)
             continue;
         kept = sb_value_array(a);
-        sb_array_each(item, m->value) {
+        sb_array_each (item, m->value) {
             if (is_refused(p, a, m->key, item))
                 continue;
             leave_out_refused(p, a, item);
@@ -115,7 +116,7 @@ static void report_all(struct sb_push *p)
     sb_problems_begin(p->problems);
     for (size_t i = 0; i < n; i++)
         sb_problems_add(p->problems, failures[i].object, failures[i].message, false);
-    sb_map_each(slot, &p->refused) {
+    sb_map_each (slot, &p->refused) {
         const struct refusal *r = slot->value;
 
         sb_problems_add(p->problems, r->object, r->message, true);
@@ -140,7 +141,7 @@ static void on_run(evutil_socket_t fd, short what, void *arg)
     p->arena = sb_arena_new(64 << 10);
     make_text(p);
     report_all(p);
-    sb_vec_each(g, &p->gateways)
+    sb_vec_each (g, &p->gateways)
         gateway_step(*g);
 }
 
@@ -153,17 +154,18 @@ static void on_object_change(void *arg, const struct sb_kind *kind, const struct
     event_active(p->run, 0, 0);
 }
 
-/* -- refusals ------------------------------------------------------------------------------------- */
+/* -- refusals -------------------------------------------------------------------------------------
+ */
 
 /* "k8s-kind:Ingress" and its companions make "Ingress/ns/name". */
 static struct sb_str object_of_tags(struct sb_arena *a, const struct sb_value *tags)
 {
-    static const struct sb_str prefixes[] = {SB_STR_INIT("k8s-kind:"), SB_STR_INIT("k8s-namespace:"),
-                                             SB_STR_INIT("k8s-name:")};
+    static const struct sb_str prefixes[] = {
+        SB_STR_INIT("k8s-kind:"), SB_STR_INIT("k8s-namespace:"), SB_STR_INIT("k8s-name:")};
     struct sb_str parts[3] = {{0}};
     struct sb_value *tag;
 
-    sb_array_each(tag, tags) {
+    sb_array_each (tag, tags) {
         for (int i = 0; i < 3; i++) {
             if (sb_is(tag, SB_V_STR) && sb_str_starts(tag->s, prefixes[i]))
                 parts[i] = sb_str_from(tag->s, prefixes[i].len);
@@ -178,7 +180,7 @@ static struct sb_str words_of(struct sb_arena *a, const struct sb_value *flatten
     struct sb_str type = sb_value_str_at(flattened, "entity_type"), words = {0};
     struct sb_value *e;
 
-    sb_array_each(e, sb_get(flattened, "errors")) {
+    sb_array_each (e, sb_get(flattened, "errors")) {
         struct sb_str field = sb_value_str_at(e, "field");
 
         words = sb_arena_printf(a, "%.*s%sinvalid %.*s: %.*s", SB_ARG(words), words.len ? "; " : "",
@@ -193,8 +195,8 @@ static bool add_refusal(struct sb_push *p, struct sb_str type, struct sb_str nam
 {
     if (!name.len)
         return false;
-    return !sb_map_set(&p->refused, sb_arena_printf(p->arena, "%.*s\n%.*s", SB_ARG(type), SB_ARG(name)),
-                       refusal);
+    return !sb_map_set(
+        &p->refused, sb_arena_printf(p->arena, "%.*s\n%.*s", SB_ARG(type), SB_ARG(name)), refusal);
 }
 
 /* Takes what a gateway refused onto the list; false when nothing there was new. */
@@ -205,7 +207,7 @@ static bool take_refusals(struct sb_push *p, struct sb_str body)
 
     if (sb_json_parse(p->arena, body, &answer, NULL))
         return false;
-    sb_array_each(f, sb_get(answer, "flattened_errors")) {
+    sb_array_each (f, sb_get(answer, "flattened_errors")) {
         struct sb_str type = sb_value_str_at(f, "entity_type");
         struct refusal *r = SB_NEW(p->arena, struct refusal);
 
@@ -217,7 +219,8 @@ static bool take_refusals(struct sb_push *p, struct sb_str body)
     return any;
 }
 
-/* -- gateways ------------------------------------------------------------------------------------- */
+/* -- gateways -------------------------------------------------------------------------------------
+ */
 
 static void arm(struct gateway *g, int64_t ms)
 {
@@ -269,7 +272,7 @@ static void tell_when_all_took(struct sb_push *p)
 {
     struct gateway **g;
 
-    sb_vec_each(g, &p->gateways) {
+    sb_vec_each (g, &p->gateways) {
         if (!up_to_date(*g))
             return;
     }
@@ -303,7 +306,7 @@ static void on_posted(void *arg, const struct sb_http_result *result)
     } else if (!result->rc && result->status == 400 && take_refusals(p, result->body)) {
         make_text(p);
         report_all(p);
-        sb_vec_each(other, &p->gateways)
+        sb_vec_each (other, &p->gateways)
             gateway_step(*other);
     } else if (result->rc) {
         trouble(g, result->error);
@@ -358,7 +361,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         gateway_step(g);
 }
 
-/* -- from outside --------------------------------------------------------------------------------- */
+/* -- from outside ---------------------------------------------------------------------------------
+ */
 
 struct sb_push *sb_push_start(const struct sb_push_config *config)
 {
@@ -387,7 +391,7 @@ void sb_push_stop(struct sb_push *p)
     if (!p)
         return;
     sb_objects_unlisten(p->config.objects, on_object_change, p);
-    sb_vec_each(g, &p->gateways) {
+    sb_vec_each (g, &p->gateways) {
         sb_http_cancel((*g)->call);
         event_free((*g)->timer);
         free(*g);

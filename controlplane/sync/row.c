@@ -1,4 +1,5 @@
-/* row.c - see row.h. Rules of ids: reference/declarative-config.md 5; of tags: kic-translation.md 1.2.
+/* row.c - see row.h. Rules of ids: reference/declarative-config.md 5; of tags:
+ * kic-translation.md 1.2.
  */
 #include "controlplane/sync/row.h"
 
@@ -8,7 +9,8 @@
 #include "shared/digest.h"
 #include "shared/json.h"
 
-/* -- identity ------------------------------------------------------------------------------------- */
+/* -- identity -------------------------------------------------------------------------------------
+ */
 
 struct sb_str sb_row_natural_key(struct sb_arena *a, const struct sb_entity *kind,
                                  const struct sb_value *value, struct sb_str parent_id)
@@ -28,7 +30,8 @@ struct sb_str sb_row_natural_key(struct sb_arena *a, const struct sb_entity *kin
 static struct sb_str declarative_key(struct sb_arena *a, const struct sb_entity *kind,
                                      const struct sb_translated *t, struct sb_str parent_id)
 {
-    const struct sb_value *endpoint = kind->endpoint_key ? sb_get(t->value, kind->endpoint_key) : NULL;
+    const struct sb_value *endpoint =
+        kind->endpoint_key ? sb_get(t->value, kind->endpoint_key) : NULL;
 
     if (!strcmp(kind->name, "targets"))
         return sb_arena_printf(a, "targets:*:%.*s:%.*s", SB_ARG(parent_id),
@@ -53,7 +56,8 @@ struct sb_str sb_row_id(struct sb_arena *a, const struct sb_entity *kind,
     return sb_arena_str(a, sb_str_c(text));
 }
 
-/* -- completing ----------------------------------------------------------------------------------- */
+/* -- completing -----------------------------------------------------------------------------------
+ */
 
 static const struct sb_field *foreign_to(const struct sb_entity *kind, const char *entity)
 {
@@ -78,8 +82,8 @@ static struct sb_str find_id(const struct sb_row_ids *ids, const char *entity, s
 }
 
 /* References are names or ids in the declarative format; rows have {"id": ...}. */
-static void link_references(struct sb_arena *a, const struct sb_entity *kind, struct sb_value *input,
-                            const struct sb_row_ids *ids)
+static void link_references(struct sb_arena *a, const struct sb_entity *kind,
+                            struct sb_value *input, const struct sb_row_ids *ids)
 {
     for (const struct sb_field *f = kind->fields; f->name; f++) {
         const struct sb_value *v = f->type == SB_T_FOREIGN ? sb_get(input, f->name) : NULL;
@@ -100,7 +104,7 @@ static void add_tag(struct sb_arena *a, const struct sb_entity *kind, struct sb_
     if (!sb_field_find(kind->fields, SB_STR("tags")))
         return;
     tags = sb_value_array(a);
-    sb_array_each(t, sb_get(input, "tags"))
+    sb_array_each (t, sb_get(input, "tags"))
         sb_array_push(a, tags, t);
     sb_array_push(a, tags, sb_value_text(a, tag));
     sb_object_set(a, input, SB_STR("tags"), tags);
@@ -113,17 +117,19 @@ static void explain(struct sb_buf *b, struct sb_str path, const struct sb_value 
     struct sb_value *item;
 
     if (sb_is(errors, SB_V_STR)) {
-        sb_buf_printf(b, "%sinvalid %.*s: %.*s", b->len ? "; " : "", SB_ARG(path), SB_ARG(errors->s));
+        sb_buf_printf(b, "%sinvalid %.*s: %.*s", b->len ? "; " : "", SB_ARG(path),
+                      SB_ARG(errors->s));
         return;
     }
-    sb_array_each(item, errors)
+    sb_array_each (item, errors)
         explain(b, path, item);
-    sb_object_each(m, errors) {
+    sb_object_each (m, errors) {
         char text[256];
         int len = snprintf(text, sizeof text, "%.*s%s%.*s", SB_ARG(path), path.len ? "." : "",
                            SB_ARG(m->key));
 
-        explain(b, sb_str_n(text, len < (int)sizeof text ? (size_t)len : sizeof text - 1), m->value);
+        explain(b, sb_str_n(text, len < (int)sizeof text ? (size_t)len : sizeof text - 1),
+                m->value);
     }
 }
 
@@ -161,7 +167,8 @@ enum sb_rc sb_row_complete(struct sb_schema_ctx *ctx, const struct sb_entity *ki
     return SB_OK;
 }
 
-/* -- comparing ------------------------------------------------------------------------------------ */
+/* -- comparing ------------------------------------------------------------------------------------
+ */
 
 static const char *const not_compared[] = {"created_at", "updated_at", "ws_id", "cache_key", NULL};
 
@@ -181,14 +188,14 @@ static struct sb_value *without_nulls(struct sb_arena *a, const struct sb_value 
 
     if (sb_is(v, SB_V_ARRAY)) {
         out = sb_value_array(a);
-        sb_array_each(item, v)
+        sb_array_each (item, v)
             sb_array_push(a, out, without_nulls(a, item));
         return out;
     }
     if (!sb_is(v, SB_V_OBJECT))
         return (struct sb_value *)v;
     out = sb_value_object(a);
-    sb_object_each(m, v) {
+    sb_object_each (m, v) {
         if (!sb_is_nil(m->value))
             sb_object_set(a, out, m->key, without_nulls(a, m->value));
     }
@@ -202,7 +209,7 @@ void sb_row_hash(const struct sb_value *row, uint8_t out[SB_ROW_HASH_LEN])
     uint8_t digest[SB_SHA256_LEN];
     struct sb_member *m;
 
-    sb_object_each(m, row) {
+    sb_object_each (m, row) {
         if (is_compared(m->key) && !sb_is_nil(m->value))
             sb_object_set(a, compared, m->key, without_nulls(a, m->value));
     }

@@ -16,16 +16,18 @@ struct sb_row_ids {
     void *arg;
 };
 
-/* By what an entity is known when its id is not: "upstreams:name", "targets:upstream id:target". Empty
- * when only the id tells. parent_id: empty when it has none. */
+/* By what an entity is known when its id is not: "upstreams:name", "targets:upstream id:target".
+ * Empty when only the id tells. parent_id: empty when it has none. */
 struct sb_str sb_row_natural_key(struct sb_arena *a, const struct sb_entity *kind,
                                  const struct sb_value *value, struct sb_str parent_id);
 
-/* The id that the translation gave, or Kong's for declarative entities (made from the natural key). */
+/* The id that the translation gave, or Kong's for declarative entities (made from the natural key).
+ */
 struct sb_str sb_row_id(struct sb_arena *a, const struct sb_entity *kind,
                         const struct sb_translated *t, struct sb_str parent_id);
 
-/* The complete row. SB_INVALID: the schema refuses it; err says "invalid <field>: <why>" for each. */
+/* The complete row. SB_INVALID: the schema refuses it; err says "invalid <field>: <why>" for each.
+ */
 SB_MUST enum sb_rc sb_row_complete(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
                                    const struct sb_translated *t, struct sb_str id, const char *tag,
                                    const struct sb_row_ids *ids, struct sb_value **row,

@@ -38,17 +38,17 @@
 enum {
     RETRY_MIN_MS = 100,
     RETRY_MAX_MS = 5000,
-    ELECT_MS = 1000,             /* how often to try for the election's lock */
-    REFUSED_MS = 30 * 1000,      /* what stood in a row's way may be gone */
+    ELECT_MS = 1000,        /* how often to try for the election's lock */
+    REFUSED_MS = 30 * 1000, /* what stood in a row's way may be gone */
 };
 
 enum state { FOLLOWING, TAKING, LEADING, LOOKING };
 
 struct item {
     const struct sb_entity *kind;
-    char *name;             /* in sync->items: "routes\nkey"; of a row nobody wants "routes\n\nid" */
+    char *name; /* in sync->items: "routes\nkey"; of a row nobody wants "routes\n\nid" */
     char id[SB_UUID_TEXT_LEN + 1];
-    char *owner;            /* "Ingress/shop/web": who is to blame; NULL: nobody known */
+    char *owner; /* "Ingress/shop/web": who is to blame; NULL: nobody known */
     bool wanted, written;
     bool in_todo, in_job;
     uint8_t want[SB_ROW_HASH_LEN], wrote[SB_ROW_HASH_LEN];
@@ -92,7 +92,8 @@ static void arm(struct event *timer, int64_t ms)
     event_add(timer, &tv);
 }
 
-/* -- items ---------------------------------------------------------------------------------------- */
+/* -- items ----------------------------------------------------------------------------------------
+ */
 
 static char *copy_text(struct sb_str s)
 {
@@ -178,13 +179,14 @@ static void forget_all(struct sb_sync *s)
 {
     struct sb_map_slot *slot;
 
-    sb_map_each(slot, &s->items)
+    sb_map_each (slot, &s->items)
         item_free(slot->value);
     sb_map_clear(&s->items);
     sb_vec_clear(&s->todo);
 }
 
-/* -- from entities to items ----------------------------------------------------------------------- */
+/* -- from entities to items -----------------------------------------------------------------------
+ */
 
 static struct sb_str find_id(void *arg, struct sb_str entity, struct sb_str key)
 {
@@ -214,8 +216,7 @@ static struct sb_str choose_id(struct sb_sync *s, struct sb_arena *a, const stru
 /* A row of this id that nothing wanted until now becomes the item's. */
 static void take_over_orphan(struct sb_sync *s, struct item *item, struct sb_arena *a)
 {
-    struct item *orphan =
-        sb_map_get(&s->items, orphan_name(a, item->kind->name, item->id));
+    struct item *orphan = sb_map_get(&s->items, orphan_name(a, item->kind->name, item->id));
 
     if (!orphan || orphan->in_job)
         return;
@@ -311,7 +312,8 @@ static void fill_rows(struct sb_sync *s)
     sb_arena_free(a);
 }
 
-/* -- what authors are told ------------------------------------------------------------------------ */
+/* -- what authors are told ------------------------------------------------------------------------
+ */
 
 /* Everything that is wrong now; what was not said before is said. */
 static void report_all(struct sb_sync *s)
@@ -324,7 +326,7 @@ static void report_all(struct sb_sync *s)
     sb_problems_begin(s->problems);
     for (size_t i = 0; i < n; i++)
         sb_problems_add(s->problems, failures[i].object, failures[i].message, false);
-    sb_map_each(slot, &s->items) {
+    sb_map_each (slot, &s->items) {
         const struct item *item = slot->value;
 
         if (item->complaint)
@@ -369,7 +371,8 @@ static void on_object_change(void *arg, const struct sb_kind *kind, const struct
     event_active(s->run, 0, 0);
 }
 
-/* -- jobs ----------------------------------------------------------------------------------------- */
+/* -- jobs -----------------------------------------------------------------------------------------
+ */
 
 static void set_state(struct sb_sync *s, enum state state)
 {
@@ -386,7 +389,8 @@ static void free_arena(void *arena)
 static void add_change(struct sb_job *job, struct item *item)
 {
     struct sent *sent = SB_NEW(job->arena, struct sent);
-    double now = sb_value_at(item->row, "created_at") ? sb_number(sb_get(item->row, "created_at")) : 0;
+    double now =
+        sb_value_at(item->row, "created_at") ? sb_number(sb_get(item->row, "created_at")) : 0;
 
     *sent = (struct sent){.item = item, .drop = !item->wanted};
     memcpy(sent->hash, item->want, SB_ROW_HASH_LEN);
@@ -457,7 +461,8 @@ static void next_step(struct sb_sync *s)
     }
 }
 
-/* -- taking the lead ------------------------------------------------------------------------------ */
+/* -- taking the lead ------------------------------------------------------------------------------
+ */
 
 static void remember_ids(struct sb_sync *s, const struct sb_job *job)
 {
@@ -466,7 +471,7 @@ static void remember_ids(struct sb_sync *s, const struct sb_job *job)
     sb_map_clear(&s->ids);
     sb_arena_free(s->ids_arena);
     s->ids_arena = sb_arena_new(0);
-    sb_vec_each(f, &job->found) {
+    sb_vec_each (f, &job->found) {
         struct sb_str parent = sb_value_str_at(f->row, "upstream.id");
         struct sb_str natural = sb_row_natural_key(s->ids_arena, f->kind, f->row, parent);
 
@@ -493,8 +498,8 @@ static bool ids_fit(struct sb_sync *s)
     return fit;
 }
 
-/* Parents come first in no list of all entities, so ids of children are right only once their parents
- * are there: kinds in load order. */
+/* Parents come first in no list of all entities, so ids of children are right only once their
+ * parents are there: kinds in load order. */
 static void rebuild_items(struct sb_sync *s)
 {
     struct sb_arena *a = sb_arena_new(0);
@@ -539,26 +544,27 @@ static void take_found(struct sb_sync *s, const struct sb_job *job)
     sb_vec_clear(&s->todo);
     if (!ids_fit(s))
         rebuild_items(s);
-    sb_map_each(slot, &s->items) {
+    sb_map_each (slot, &s->items) {
         struct item *item = slot->value;
 
         item->written = item->in_todo = item->in_job = false;
         sb_map_set(&by_id, item_name(a, item->kind->name, sb_str_c(item->id)), item);
     }
-    sb_vec_each(f, &job->found)
+    sb_vec_each (f, &job->found)
         row_found(s, f, &by_id, a);
-    sb_map_each(slot, &s->items)
+    sb_map_each (slot, &s->items)
         sb_vec_push(&all, slot->value);
     set_state(s, LEADING);
     fill_rows(s);
-    sb_vec_each(it, &all)
+    sb_vec_each (it, &all)
         place(s, *it);
     sb_vec_release(&all);
     sb_map_release(&by_id);
     sb_arena_free(a);
 }
 
-/* -- answers of the writer ------------------------------------------------------------------------ */
+/* -- answers of the writer ------------------------------------------------------------------------
+ */
 
 static void retry_later(struct sb_sync *s, const struct sb_err *err)
 {
@@ -623,7 +629,7 @@ static void try_refused_again(struct sb_sync *s)
     struct sb_map_slot *slot;
     bool any = false;
 
-    sb_map_each(slot, &s->items) {
+    sb_map_each (slot, &s->items) {
         struct item *item = slot->value;
 
         if (!item->complaint)
@@ -666,7 +672,7 @@ static void settle_all(struct sb_sync *s, struct sb_job *job)
     bool moved = false;
 
     s->stats.writes++;
-    sb_vec_each(c, &job->changes)
+    sb_vec_each (c, &job->changes)
         settle(s, c, &moved);
     if (moved && sb_problems_objects(s->problems))
         try_refused_again(s);
@@ -723,7 +729,8 @@ static void on_refused_timer(evutil_socket_t fd, short what, void *arg)
     next_step(s);
 }
 
-/* -- from outside --------------------------------------------------------------------------------- */
+/* -- from outside ---------------------------------------------------------------------------------
+ */
 
 enum sb_rc sb_sync_start(const struct sb_sync_config *config, struct sb_sync **out,
                          struct sb_err *err)

@@ -6,12 +6,12 @@
  *                                      writer thread: BEGIN, fence, puts, drops, COMMIT
  *
  * The loop's thread owns the cache, the dirty set and what was last written; the writer thread owns
- * the PostgreSQL session. While a transaction is under way changes gather, and go out together in the
- * next. What a new leader finds in the database under our tag counts as last written, so a hand-over
- * writes only what differs. Rows of others are never touched.
+ * the PostgreSQL session. While a transaction is under way changes gather, and go out together in
+ * the next. What a new leader finds in the database under our tag counts as last written, so a
+ * hand-over writes only what differs. Rows of others are never touched.
  *
- * An entity that the schema or the database refuses is reported on its object and left out, with what
- * hangs on it; everything else goes through.
+ * An entity that the schema or the database refuses is reported on its object and left out, with
+ * what hangs on it; everything else goes through.
  */
 #ifndef SB_CONTROLPLANE_SYNC_SYNC_H
 #define SB_CONTROLPLANE_SYNC_SYNC_H
@@ -60,11 +60,11 @@ bool sb_sync_is_broken(const struct sb_sync *sync, struct sb_str object);
 
 struct sb_sync_stats {
     bool leading;
-    uint64_t epoch, version;      /* of our leadership; of the last write */
+    uint64_t epoch, version; /* of our leadership; of the last write */
     uint64_t writes, failed_writes, rows_put, rows_dropped;
     uint64_t translations;
     uint64_t broken_objects;
-    int64_t last_write_ms;        /* since 1970; 0: none */
+    int64_t last_write_ms; /* since 1970; 0: none */
 };
 void sb_sync_stats(const struct sb_sync *sync, struct sb_sync_stats *out);
 

@@ -20,7 +20,7 @@ struct sb_writer {
     pthread_t thread;
     int wake_fd; /* the thread is done */
     struct event *wake;
-    bool busy;   /* the loop's view */
+    bool busy; /* the loop's view */
 
     struct {
         pthread_mutex_t lock;
@@ -92,7 +92,8 @@ bool sb_writer_busy(const struct sb_writer *w)
     return w->busy;
 }
 
-/* ---- the thread --------------------------------------------------------------------------------- */
+/* ---- the thread ---------------------------------------------------------------------------------
+ */
 
 static void disconnect(struct sb_writer *w)
 {
@@ -121,8 +122,8 @@ static enum sb_rc connect_store(struct sb_writer *w, struct sb_err *err)
 }
 
 /* The first column of the first row, as a number. */
-static enum sb_rc query_int(struct sb_writer *w, const char *sql, const struct sb_str *params, int n,
-                            int64_t *out, struct sb_err *err)
+static enum sb_rc query_int(struct sb_writer *w, const char *sql, const struct sb_str *params,
+                            int n, int64_t *out, struct sb_err *err)
 {
     struct sb_pg_rows rows = {0};
     enum sb_rc rc = sb_pg_query(w->pg, sql, params, n, &rows, err);
@@ -135,7 +136,8 @@ static enum sb_rc query_int(struct sb_writer *w, const char *sql, const struct s
     return rc;
 }
 
-/* Without a Lease the database says who leads: whoever holds this lock, as long as its session lives. */
+/* Without a Lease the database says who leads: whoever holds this lock, as long as its session
+ * lives. */
 static enum sb_rc win_election(struct sb_writer *w, struct sb_err *err)
 {
     int64_t got = 0;
@@ -198,7 +200,7 @@ static enum sb_rc load_kind(struct sb_writer *w, struct sb_job *job, const struc
 
         if (rc)
             return kong_failure(rc, &e, err);
-        sb_array_each(row, rows) {
+        sb_array_each (row, rows) {
             sb_vec_push(&job->found, ((struct sb_found_row){kind, row}));
             page.after_id = sb_value_str_at(row, "id");
         }
@@ -222,7 +224,7 @@ static bool is_ours(const struct sb_writer *w, const struct sb_value *row)
 {
     struct sb_value *tag;
 
-    sb_array_each(tag, sb_get(row, "tags")) {
+    sb_array_each (tag, sb_get(row, "tags")) {
         if (sb_is(tag, SB_V_STR) && sb_str_is(tag->s, w->config.tag))
             return true;
     }
@@ -230,15 +232,15 @@ static bool is_ours(const struct sb_writer *w, const struct sb_value *row)
 }
 
 /* Rows that are new to us must not replace what somebody else made under the same id. */
-static enum sb_rc refuse_foreign(struct sb_writer *w, struct sb_job *job, const struct sb_entity *kind,
-                                 struct sb_err *err)
+static enum sb_rc refuse_foreign(struct sb_writer *w, struct sb_job *job,
+                                 const struct sb_entity *kind, struct sb_err *err)
 {
     SB_VEC(struct sb_str) ids = {0};
     struct sb_row_change *c;
     struct sb_value *rows = NULL, *row;
     enum sb_rc rc = SB_OK;
 
-    sb_vec_each(c, &job->changes) {
+    sb_vec_each (c, &job->changes) {
         if (c->kind == kind && c->row && c->fresh)
             sb_vec_push(&ids, c->id);
     }
@@ -247,8 +249,8 @@ static enum sb_rc refuse_foreign(struct sb_writer *w, struct sb_job *job, const 
     sb_vec_release(&ids);
     if (rc)
         return rc;
-    sb_array_each(row, rows) {
-        sb_vec_each(c, &job->changes) {
+    sb_array_each (row, rows) {
+        sb_vec_each (c, &job->changes) {
             if (c->kind == kind && sb_str_eq(c->id, sb_value_str_at(row, "id")) && !is_ours(w, row))
                 c->refused = "an entity with this id is there already, and is not the controller's";
         }
@@ -267,14 +269,14 @@ static void gather(struct batch *b, struct sb_job *job)
 {
     struct sb_row_change *c;
 
-    sb_vec_each(c, &job->changes) {
+    sb_vec_each (c, &job->changes) {
         if (c->kind == b->kind && !c->row == b->drop && !c->refused)
             sb_vec_push(&b->changes, c);
     }
 }
 
-static enum sb_rc send_some(struct sb_writer *w, struct sb_job *job, const struct batch *b, size_t from,
-                            size_t n, size_t *refused, struct sb_err *err)
+static enum sb_rc send_some(struct sb_writer *w, struct sb_job *job, const struct batch *b,
+                            size_t from, size_t n, size_t *refused, struct sb_err *err)
 {
     struct sb_value *rows = sb_value_array(job->arena);
     struct sb_str *ids = sb_arena_alloc(job->arena, n * sizeof *ids);
@@ -294,8 +296,8 @@ static bool is_refusal(enum sb_rc rc)
     return rc == SB_CONFLICT || rc == SB_INVALID;
 }
 
-/* A refused row is marked, and the rest sent again; after a few of those one by one, so that many bad
- * rows cost no more than their number. */
+/* A refused row is marked, and the rest sent again; after a few of those one by one, so that many
+ * bad rows cost no more than their number. */
 static enum sb_rc send_all(struct sb_writer *w, struct sb_job *job, struct batch *b,
                            struct sb_err *err)
 {
@@ -438,7 +440,8 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* ---- starting and stopping ---------------------------------------------------------------------- */
+/* ---- starting and stopping ----------------------------------------------------------------------
+ */
 
 enum sb_rc sb_writer_start(const struct sb_writer_config *config, struct sb_writer **out,
                            struct sb_err *err)

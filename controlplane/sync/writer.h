@@ -1,14 +1,14 @@
 /* writer.h - the thread that talks to PostgreSQL, so that the loop never waits for it.
  *
- * The loop gives it one job at a time and gets the answer back as an event. Jobs carry an arena that
- * goes over with them and comes back; in between the loop keeps its hands off.
+ * The loop gives it one job at a time and gets the answer back as an event. Jobs carry an arena
+ * that goes over with them and comes back; in between the loop keeps its hands off.
  *
- *   LEAD   connect if need be, take the next epoch (with `elect`: when we get the lock), load our rows
- *   LOAD   connect, check that the epoch is still ours, load our rows
- *   WRITE  one transaction: fence, puts (parents first), drops (children first)
+ *   LEAD   connect if need be, take the next epoch (with `elect`: when we get the lock), load our
+ * rows LOAD   connect, check that the epoch is still ours, load our rows WRITE  one transaction:
+ * fence, puts (parents first), drops (children first)
  *
- * A session that broke leaves open whether its last COMMIT counted, so a failed WRITE is followed by
- * LOAD. An idle transaction is ended by the server after 5 s: a leader that is paused inside one
+ * A session that broke leaves open whether its last COMMIT counted, so a failed WRITE is followed
+ * by LOAD. An idle transaction is ended by the server after 5 s: a leader that is paused inside one
  * would keep its successor from taking over.
  */
 #ifndef SB_CONTROLPLANE_SYNC_WRITER_H
@@ -42,10 +42,10 @@ struct sb_found_row {
 struct sb_job {
     enum sb_job_type type;
     struct sb_arena *arena;
-    uint64_t epoch;                     /* in for LOAD and WRITE, out of LEAD */
+    uint64_t epoch;                       /* in for LOAD and WRITE, out of LEAD */
     SB_VEC(struct sb_row_change) changes; /* in and out of WRITE */
-    SB_VEC(struct sb_found_row) found;  /* out of LEAD and LOAD: rows under our tag */
-    uint64_t version;                   /* out: of the commit, or as of now */
+    SB_VEC(struct sb_found_row) found;    /* out of LEAD and LOAD: rows under our tag */
+    uint64_t version;                     /* out: of the commit, or as of now */
     /* SB_DENIED: the epoch is another's. SB_AGAIN: somebody else leads (only with `elect`). */
     enum sb_rc rc;
     struct sb_err err;

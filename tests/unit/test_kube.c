@@ -44,7 +44,8 @@ static bool put(struct sb_objects *o, const char *yaml)
     return changed;
 }
 
-/* -- the cache ------------------------------------------------------------------------------------ */
+/* -- the cache ------------------------------------------------------------------------------------
+ */
 
 static void kinds_are_found_by_group_and_version(void **state)
 {
@@ -63,9 +64,9 @@ static void kinds_are_found_by_group_and_version(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        assert_int_equal(
-            sb_kind_find(sb_str_c(rows[i].kind), sb_str_c(rows[i].api_version)) != NULL,
-            rows[i].found);
+        assert_int_equal(sb_kind_find(sb_str_c(rows[i].kind), sb_str_c(rows[i].api_version)) !=
+                             NULL,
+                         rows[i].found);
 }
 
 static void only_what_is_needed_is_kept(void **state)
@@ -78,21 +79,21 @@ static void only_what_is_needed_is_kept(void **state)
          "managedFields: [{x: 1}], generation: 3, labels: {l: m}, annotations: {c: d, "
          "kubectl.kubernetes.io/last-applied-configuration: big}}, spec: {ports: [{port: 80}], "
          "selector: {x: y}, clusterIP: 1.2.3.4, sessionAffinity: None}, status: {loadBalancer: {}, "
-         "conditions: []}}",
-         "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"annotations\":{\"c\":\"d\"},"
-         "\"labels\":{\"l\":\"m\"},\"name\":\"a\",\"namespace\":\"b\"},\"spec\":{\"clusterIP\":\"1.2.3.4\","
-         "\"ports\":[{\"port\":80}]},\"status\":{\"loadBalancer\":{}}}"},
+         "conditions: []}}",                                                                "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"annotations\":{\"c\":\"d\"},"
+         "\"labels\":{\"l\":\"m\"},\"name\":\"a\",\"namespace\":\"b\"},\"spec\":{\"clusterIP\":\"1."
+         "2.3.4\","
+         "\"ports\":[{\"port\":80}]},\"status\":{\"loadBalancer\":{}}}"                                                                       },
         {"slice, through arrays",
-         "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a, namespace: b}, "
+         "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a, namespace: "
+         "b}, "
          "addressType: IPv4, ports: [{port: 1}], endpoints: [{addresses: [10.0.0.1], nodeName: n, "
-         "conditions: {ready: true}}, {addresses: [10.0.0.2], targetRef: {kind: Pod}}]}",
-         "{\"addressType\":\"IPv4\",\"apiVersion\":\"discovery.k8s.io/v1\",\"endpoints\":[{"
-         "\"addresses\":[\"10.0.0.1\"],\"conditions\":{\"ready\":true}},{\"addresses\":[\"10.0.0.2\"]}],"
+         "conditions: {ready: true}}, {addresses: [10.0.0.2], targetRef: {kind: Pod}}]}",   "{\"addressType\":\"IPv4\",\"apiVersion\":\"discovery.k8s.io/v1\",\"endpoints\":[{"
+         "\"addresses\":[\"10.0.0.1\"],\"conditions\":{\"ready\":true}},{\"addresses\":[\"10.0.0."
+         "2\"]}],"
          "\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"a\",\"namespace\":\"b\"},"
-         "\"ports\":[{\"port\":1}]}"},
+         "\"ports\":[{\"port\":1}]}"                                             },
         {"namespace",
-         "{apiVersion: v1, kind: Namespace, metadata: {name: a}, spec: {finalizers: [k]}}",
-         "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a\"}}"},
+         "{apiVersion: v1, kind: Namespace, metadata: {name: a}, spec: {finalizers: [k]}}", "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a\"}}"},
     };
     struct sb_arena *a = sb_arena_new(0);
 
@@ -133,16 +134,28 @@ static void what_nobody_sees_is_no_change(void **state)
 
 static void lists_are_sorted(void **state)
 {
-    static const char *const names[][2] = {{"b", "a"}, {"a", "z"}, {"a-b", "c"}, {"a", "b"}};
-    static const char *const sorted[][2] = {{"a", "b"}, {"a", "z"}, {"a-b", "c"}, {"b", "a"}};
+    static const char *const names[][2] = {
+        {"b",   "a"},
+        {"a",   "z"},
+        {"a-b", "c"},
+        {"a",   "b"}
+    };
+    static const char *const sorted[][2] = {
+        {"a",   "b"},
+        {"a",   "z"},
+        {"a-b", "c"},
+        {"b",   "a"}
+    };
     struct sb_objects *o = sb_objects_new();
     struct sb_arena *a = sb_arena_new(0);
     const struct sb_value *const *list;
 
     (void)state;
     for (size_t i = 0; i < 4; i++)
-        put(o, sb_arena_printf(a, "{apiVersion: v1, kind: Service, metadata: {namespace: %s, name: %s}}",
-                               names[i][0], names[i][1]).p);
+        put(o, sb_arena_printf(
+                   a, "{apiVersion: v1, kind: Service, metadata: {namespace: %s, name: %s}}",
+                   names[i][0], names[i][1])
+                   .p);
     assert_int_equal(sb_objects_list(o, "Service", a, &list), 4);
     for (size_t i = 0; i < 4; i++) {
         assert_true(sb_str_is(sb_object_ns(list[i]), sorted[i][0]));
@@ -169,12 +182,14 @@ static void references_follow_changes(void **state)
 
     (void)state;
     put(o, "{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: i, namespace: ns}, "
-           "spec: {defaultBackend: {service: {name: d}}, tls: [{secretName: t}], rules: [{http: {paths: "
+           "spec: {defaultBackend: {service: {name: d}}, tls: [{secretName: t}], rules: [{http: "
+           "{paths: "
            "[{backend: {service: {name: s}}}, {backend: {service: {name: s}}}]}}]}}");
     put(o, "{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: j, namespace: ns}, "
            "spec: {rules: [{http: {paths: [{backend: {service: {name: s}}}]}}]}}");
-    put(o, "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: e, namespace: ns, "
-           "labels: {kubernetes.io/service-name: s}}}");
+    put(o,
+        "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: e, namespace: ns, "
+        "labels: {kubernetes.io/service-name: s}}}");
     assert_int_equal(refs(o, SB_REF_INGRESSES_OF_SERVICE, "s"), 2);
     assert_int_equal(refs(o, SB_REF_INGRESSES_OF_SERVICE, "d"), 1);
     assert_int_equal(refs(o, SB_REF_INGRESSES_OF_SECRET, "t"), 1);
@@ -187,7 +202,8 @@ static void references_follow_changes(void **state)
     sb_objects_free(o);
 }
 
-/* -- kubeconfig ----------------------------------------------------------------------------------- */
+/* -- kubeconfig -----------------------------------------------------------------------------------
+ */
 
 static char *temp_dir(struct sb_arena *a)
 {
@@ -224,33 +240,28 @@ static void kubeconfig_says_what_is_wrong(void **state)
     static const struct {
         const char *text, *words; /* NULL: fine */
     } rows[] = {
-        {"", "is empty"},
-        {"just words", "not a kubeconfig"},
-        {"a: [", "line"},
-        {"apiVersion: v1\n", "current-context is missing"},
-        {"current-context: c\n", "no entry named \"c\" in \"contexts\""},
-        {"current-context: c\ncontexts: [{name: c}]\n", "contexts \"c\" has no field \"context\""},
-        {"current-context: c\ncontexts: [{name: c, context: {user: u}}]\n", "\"c\" has no cluster"},
-        {CONTEXT, "no entry named \"k\" in \"clusters\""},
-        {CONTEXT "clusters: [{name: k, cluster: {}}]\n", "cluster.server is missing"},
-        {CONTEXT "clusters: [{name: k, cluster: {server: 'ftp://x'}}]\n", "not an http(s) URL"},
+        {"",                                                                "is empty"                                        },
+        {"just words",                                                      "not a kubeconfig"                                },
+        {"a: [",                                                            "line"                                            },
+        {"apiVersion: v1\n",                                                "current-context is missing"                      },
+        {"current-context: c\n",                                            "no entry named \"c\" in \"contexts\""            },
+        {"current-context: c\ncontexts: [{name: c}]\n",                     "contexts \"c\" has no field \"context\""         },
+        {"current-context: c\ncontexts: [{name: c, context: {user: u}}]\n", "\"c\" has no cluster"                            },
+        {CONTEXT,                                                           "no entry named \"k\" in \"clusters\""            },
+        {CONTEXT "clusters: [{name: k, cluster: {}}]\n",                    "cluster.server is missing"                       },
+        {CONTEXT "clusters: [{name: k, cluster: {server: 'ftp://x'}}]\n",   "not an http(s) URL"                              },
         {CONTEXT "clusters: [{name: k, cluster: {server: 'https://x'}}]\n",
-         "no entry named \"u\" in \"users\""},
+         "no entry named \"u\" in \"users\""                                                                                  },
         {CONTEXT "clusters: [{name: k, cluster: {server: 'https://x', certificate-authority-data: "
-                 "'%%'}}]\nusers: [{name: u, user: {}}]\n",
-         "cluster.certificate-authority-data is not base64"},
+                 "'%%'}}]\nusers: [{name: u, user: {}}]\n",        "cluster.certificate-authority-data is not base64"},
         {CONTEXT "clusters: [{name: k, cluster: {server: 'https://x', certificate-authority-data: "
-                 "aGFsbG8=}}]\nusers: [{name: u, user: {}}]\n",
-         "cluster.certificate-authority-data holds no PEM"},
+                 "aGFsbG8=}}]\nusers: [{name: u, user: {}}]\n",    "cluster.certificate-authority-data holds no PEM" },
         {CONTEXT "clusters: [{name: k, cluster: {server: 'https://x'}}]\nusers: [{name: u, user: "
-                 "{client-certificate: a}}]\n",
-         "need each other"},
+                 "{client-certificate: a}}]\n",                    "need each other"                                 },
         {CONTEXT "clusters: [{name: k, cluster: {server: 'https://x'}}]\nusers: [{name: u, user: "
-                 "{exec: {command: aws}}}]\n",
-         "user.exec"},
+                 "{exec: {command: aws}}}]\n",                     "user.exec"                                       },
         {CONTEXT "clusters: [{name: k, cluster: {server: 'https://x/'}}]\nusers: [{name: u, user: "
-                 "{token: t}}]\n",
-         NULL},
+                 "{token: t}}]\n",                                 NULL                                              },
     };
     struct sb_arena *a = sb_arena_new(0);
     char *dir = temp_dir(a);
@@ -290,15 +301,50 @@ static void kubeconfig_paths_are_relative_to_it(void **state)
     write_file(dir, "config",
                CONTEXT "clusters: [{name: k, cluster: {server: 'https://x', certificate-authority: "
                        "pki/ca.crt}}]\nusers: [{name: u, user: {tokenFile: /t}}]\n");
-    assert_int_equal(
-        sb_kube_config_file(a, sb_arena_printf(a, "%s/config", dir).p, &config, &err), SB_OK);
+    assert_int_equal(sb_kube_config_file(a, sb_arena_printf(a, "%s/config", dir).p, &config, &err),
+                     SB_OK);
     assert_string_equal(config.ca_file, sb_arena_printf(a, "%s/pki/ca.crt", dir).p);
     assert_string_equal(config.token_file, "/t");
     remove_tree(dir);
     sb_arena_free(a);
 }
 
-/* -- the stream of a watch ------------------------------------------------------------------------ */
+static void the_servers_name_may_be_another(void **state)
+{
+    static const struct {
+        const char *server, *url, *connect_to;
+    } rows[] = {
+        {"https://10.0.0.1:6443",  "https://kube:6443",     "10.0.0.1:6443"},
+        {"https://10.0.0.1",       "https://kube:443",      "10.0.0.1:443" },
+        {"https://[fd00::1]",      "https://kube:443",      "[fd00::1]:443"},
+        {"https://host:1/k8s/c1/", "https://kube:1/k8s/c1", "host:1"       },
+    };
+    struct sb_arena *a = sb_arena_new(0);
+    char *dir = temp_dir(a);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct sb_kube_config config = {0};
+        struct sb_err err = {0};
+
+        write_file(dir, "config",
+                   sb_arena_printf(a,
+                                   CONTEXT
+                                   "clusters: [{name: k, cluster: {server: '%s', "
+                                   "tls-server-name: kube}}]\nusers: [{name: u, user: {}}]\n",
+                                   rows[i].server)
+                       .p);
+        if (sb_kube_config_file(a, sb_arena_printf(a, "%s/config", dir).p, &config, &err))
+            fail_msg("%s", err.text);
+        assert_string_equal(config.server, rows[i].url);
+        assert_string_equal(config.connect_to, rows[i].connect_to);
+    }
+    remove_tree(dir);
+    sb_arena_free(a);
+}
+
+/* -- the stream of a watch ------------------------------------------------------------------------
+ */
 
 static bool collect(void *arg, struct sb_str line)
 {
@@ -352,9 +398,10 @@ static void lines_end_when_told_and_when_too_long(void **state)
     free(big);
 }
 
-/* -- manifests ------------------------------------------------------------------------------------ */
+/* -- manifests ------------------------------------------------------------------------------------
+ */
 
-#define SERVICE(name, ip) \
+#define SERVICE(name, ip)                                                                          \
     "apiVersion: v1\nkind: Service\nmetadata: {name: " name "}\nspec: {clusterIP: " ip "}\n"
 
 static struct sb_str service_ip(const struct sb_objects *o, const char *name)
@@ -372,9 +419,11 @@ static void manifests_fill_in_what_a_server_would(void **state)
     int broken = -1;
 
     (void)state;
-    write_file(dir, "a.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {k: v}\n");
-    write_file(dir, "b.json", "{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":\"v1\","
-                              "\"kind\":\"Namespace\",\"metadata\":{\"name\":\"n\"}}]}");
+    write_file(dir, "a.yaml",
+               "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {k: v}\n");
+    write_file(dir, "b.json",
+               "{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[{\"apiVersion\":\"v1\","
+               "\"kind\":\"Namespace\",\"metadata\":{\"name\":\"n\"}}]}");
     write_file(dir, "c.txt", "not: read");
     assert_int_equal(sb_manifests_load(dir, false, o, &broken, NULL), SB_OK);
     assert_int_equal(broken, 0);
@@ -395,10 +444,13 @@ static void a_broken_document_takes_no_other_along(void **state)
     int broken = -1;
 
     (void)state;
-    write_file(dir, "a.yml",
-               "# nothing but words\n---\n" SERVICE("one", "1.1.1.1") "---\na: [\n---\nkind: Service\n"
-               "---\napiVersion: v1\nkind: Service\nmetadata: {}\n--- # and one more\n" SERVICE(
-                   "two", "2.2.2.2") "---\napiVersion: apps/v1\nkind: Deployment\n---\n- a list\n");
+    write_file(
+        dir, "a.yml",
+        "# nothing but words\n---\n" SERVICE(
+            "one", "1.1.1.1") "---\na: [\n---\nkind: Service\n"
+                              "---\napiVersion: v1\nkind: Service\nmetadata: {}\n--- # and one "
+                              "more\n" SERVICE("two", "2.2.2.2") "---\napiVersion: apps/v1\nkind: "
+                                                                 "Deployment\n---\n- a list\n");
     assert_int_equal(sb_manifests_load(dir, false, o, &broken, NULL), SB_OK);
     assert_int_equal(broken, 4);
     assert_true(sb_str_is(service_ip(o, "one"), "1.1.1.1"));
@@ -538,7 +590,8 @@ static void a_single_file_is_followed(void **state)
     write_file(f.dir, "a.yaml", SERVICE("one", "1.1.1.1"));
     write_file(f.dir, "b.yaml", SERVICE("two", "2.2.2.2"));
     assert_int_equal(
-        sb_manifests_start(f.base, sb_arena_printf(a, "%s/a.yaml", f.dir).p, f.o, &f.m, NULL), SB_OK);
+        sb_manifests_start(f.base, sb_arena_printf(a, "%s/a.yaml", f.dir).p, f.o, &f.m, NULL),
+        SB_OK);
     write_file(f.dir, "b.yaml", SERVICE("two", "2.2.2.3"));
     write_file(f.dir, "new", SERVICE("one", "1.1.1.2"));
     sh(&f, "mv new a.yaml");
@@ -561,6 +614,7 @@ int main(void)
         cmocka_unit_test(references_follow_changes),
         cmocka_unit_test(kubeconfig_says_what_is_wrong),
         cmocka_unit_test(kubeconfig_paths_are_relative_to_it),
+        cmocka_unit_test(the_servers_name_may_be_another),
         cmocka_unit_test(lines_of_any_pieces),
         cmocka_unit_test(lines_end_when_told_and_when_too_long),
         cmocka_unit_test(manifests_fill_in_what_a_server_would),

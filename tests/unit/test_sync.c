@@ -45,7 +45,8 @@ static enum sb_rc complete(struct sb_arena *a, const struct sb_translated *t, st
 
 static struct sb_translated service(struct sb_arena *a, const char *yaml)
 {
-    return (struct sb_translated){.entity = "services", .key = SB_STR("s"), .value = parse(a, yaml)};
+    return (struct sb_translated){
+        .entity = "services", .key = SB_STR("s"), .value = parse(a, yaml)};
 }
 
 static void ids_are_those_of_declarative_entities(void **state)
@@ -53,11 +54,11 @@ static void ids_are_those_of_declarative_entities(void **state)
     static const struct {
         const char *entity, *key, *value, *id;
     } rows[] = {
-        {"upstreams", "my-upstream", "{name: my-upstream}", "00402a2c-1725-5592-97af-b204bc733b7a"},
-        {"services",  "my-service",  "{name: my-service}",  "0855b320-0dd2-547d-891d-601e9b38647f"},
-        {"snis",      "x",           "{name: example.test}", "cc34d920-1fee-52a6-a769-960c38f3705a"},
+        {"upstreams", "my-upstream", "{name: my-upstream}",                                 "00402a2c-1725-5592-97af-b204bc733b7a"},
+        {"services",  "my-service",  "{name: my-service}",                                  "0855b320-0dd2-547d-891d-601e9b38647f"},
+        {"snis",      "x",           "{name: example.test}",                                "cc34d920-1fee-52a6-a769-960c38f3705a"},
         {"services",  "s",           "{name: s, id: 11111111-2222-3333-4444-555555555555}",
-         "11111111-2222-3333-4444-555555555555"},
+         "11111111-2222-3333-4444-555555555555"                                                                                   },
     };
     struct sb_arena *a = sb_arena_new(0);
 
@@ -76,8 +77,10 @@ static void ids_are_those_of_declarative_entities(void **state)
 static void a_target_is_numbered_by_its_upstream(void **state)
 {
     struct sb_arena *a = sb_arena_new(0);
-    struct sb_translated t = {.entity = "targets", .key = SB_STR("u/10.0.0.1:80"),
-                              .parent_entity = "upstreams", .parent = SB_STR("u"),
+    struct sb_translated t = {.entity = "targets",
+                              .key = SB_STR("u/10.0.0.1:80"),
+                              .parent_entity = "upstreams",
+                              .parent = SB_STR("u"),
                               .value = parse(a, "{target: '10.0.0.1:80', weight: 50}")};
     const struct sb_entity *kind = sb_entity_find(SB_STR("targets"));
     struct sb_str id = sb_row_id(a, kind, &t, SB_STR("00402a2c-1725-5592-97af-b204bc733b7a"));
@@ -115,10 +118,10 @@ static void refusals_name_the_field(void **state)
     static const struct {
         const char *value, *words;
     } rows[] = {
-        {"{name: s}", "host"},
-        {"{name: s, host: h, port: 70000}", "invalid service.port: "},
-        {"{name: s, host: h, protocol: ftp}", "invalid service.protocol: "},
-        {"{name: s, host: h, colour: red}", "invalid service.colour: unknown field"},
+        {"{name: s}",                         "host"                                 },
+        {"{name: s, host: h, port: 70000}",   "invalid service.port: "               },
+        {"{name: s, host: h, protocol: ftp}", "invalid service.protocol: "           },
+        {"{name: s, host: h, colour: red}",   "invalid service.colour: unknown field"},
     };
     struct sb_arena *a = sb_arena_new(0);
 
@@ -150,13 +153,14 @@ static void hashes_see_what_counts(void **state)
         const char *name, *one, *other;
         bool same;
     } rows[] = {
-        {"order of members", "{a: 1, b: 2}", "{b: 2, a: 1}", true},
-        {"null is absent", "{a: 1, b: null, c: {d: null}}", "{a: 1, c: {}}", true},
-        {"times don't count", "{a: 1, created_at: 1, updated_at: 2}", "{a: 1, created_at: 3}", true},
-        {"values do", "{a: 1}", "{a: 2}", false},
-        {"order of lists does", "{a: [1, 2]}", "{a: [2, 1]}", false},
-        {"empty is not absent", "{a: []}", "{}", false},
-        {"a number is no text", "{a: 1}", "{a: '1'}", false},
+        {"order of members",    "{a: 1, b: 2}",                         "{b: 2, a: 1}",          true },
+        {"null is absent",      "{a: 1, b: null, c: {d: null}}",        "{a: 1, c: {}}",         true },
+        {"times don't count",   "{a: 1, created_at: 1, updated_at: 2}", "{a: 1, created_at: 3}",
+         true                                                                                         },
+        {"values do",           "{a: 1}",                               "{a: 2}",                false},
+        {"order of lists does", "{a: [1, 2]}",                          "{a: [2, 1]}",           false},
+        {"empty is not absent", "{a: []}",                              "{}",                    false},
+        {"a number is no text", "{a: 1}",                               "{a: '1'}",              false},
     };
     struct sb_arena *a = sb_arena_new(0);
 
@@ -168,7 +172,8 @@ static void hashes_see_what_counts(void **state)
     sb_arena_free(a);
 }
 
-/* -- flags ---------------------------------------------------------------------------------------- */
+/* -- flags ----------------------------------------------------------------------------------------
+ */
 
 static enum sb_rc load(struct sb_arena *a, const char *line, const char *const *env,
                        struct sb_options *out, struct sb_buf *problems)
@@ -193,8 +198,9 @@ static void flags_beat_variables_beat_defaults(void **state)
 
     (void)state;
     sb_buf_init(&problems, 0);
-    assert_int_equal(load(a, "--ingress-class=flag --watch-namespace a,b --enable-drain-support "
-                             "--kong-admin-init-retries 3 --enable-controller-kongplugin=false",
+    assert_int_equal(load(a,
+                          "--ingress-class=flag --watch-namespace a,b --enable-drain-support "
+                          "--kong-admin-init-retries 3 --enable-controller-kongplugin=false",
                           env, &o, &problems),
                      SB_OK);
     assert_string_equal(o.ingress_class, "flag");

@@ -6,6 +6,7 @@ import signal
 import sys
 
 import pytest
+import yaml
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 
@@ -269,8 +270,23 @@ def test_a_missing_right_is_named(cluster, namespace, start):
     rules = [r for r in RULES if "endpointslices" not in r["resources"]]
     c = start(kubeconfig=cluster.token_kubeconfig(namespace, "less", rules=rules))
     c.wait_log("cannot list endpointslices")
-    c.wait_log("does the controller's role allow")
+    c.wait_log('cannot list resource "endpointslices"')
     assert not c.ready()
+
+
+@pytest.mark.parametrize("name, fits", [("kubernetes", True), ("stranger.test", False)])
+def test_the_certificate_is_for_another_name(cluster, start, apply, db, tmp_path, name, fits):
+    config = yaml.safe_load(pathlib.Path(cluster.kubeconfig).read_text())
+    config["clusters"][0]["cluster"]["tls-server-name"] = name
+    kubeconfig = tmp_path / "config"
+    kubeconfig.write_text(yaml.safe_dump(config))
+    apply(app("web"))
+    c = start(kubeconfig=kubeconfig)
+    if fits:
+        wait_hosts(db, "web.test")
+    else:
+        c.wait_log("matches target host name 'stranger.test'")
+        assert not c.ready()
 
 
 def test_a_token_is_read_again(cluster, namespace, start, apply, db, tmp_path):
