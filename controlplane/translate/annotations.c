@@ -53,8 +53,17 @@ bool go_bool(struct sb_str s, bool any_case, bool *out)
         const char *word;
         bool value;
     } words[] = {
-        {"1",    true},  {"t",     true},  {"true",  true},  {"T", true},  {"TRUE",  true}, {"True", true},
-        {"0",    false}, {"f",     false}, {"false", false}, {"F", false}, {"FALSE", false},
+        {"1",     true },
+        {"t",     true },
+        {"true",  true },
+        {"T",     true },
+        {"TRUE",  true },
+        {"True",  true },
+        {"0",     false},
+        {"f",     false},
+        {"false", false},
+        {"F",     false},
+        {"FALSE", false},
         {"False", false},
     };
 
@@ -87,7 +96,8 @@ struct sb_str go_quoted(struct sb_arena *a, struct sb_str s)
     return sb_str_n(text, len);
 }
 
-/* -- what values may be ---------------------------------------------------------------------------- */
+/* -- what values may be
+ * ---------------------------------------------------------------------------- */
 
 static bool is_alnum(char c)
 {
@@ -143,21 +153,23 @@ static bool all(const struct sb_value *list, bool (*fits)(struct sb_str s))
 {
     struct sb_value *item;
 
-    sb_array_each(item, list) {
+    sb_array_each (item, list) {
         if (!fits(item->s))
             return false;
     }
     return true;
 }
 
-/* -- konghq.com/headers.* -------------------------------------------------------------------------- */
+/* -- konghq.com/headers.*
+ * -------------------------------------------------------------------------- */
 
 static int by_key(const void *a, const void *b)
 {
     return sb_str_cmp(((const struct sb_member *)a)->key, ((const struct sb_member *)b)->key);
 }
 
-static struct sb_value *header_values(struct sb_arena *a, struct sb_str text, struct sb_str separator)
+static struct sb_value *header_values(struct sb_arena *a, struct sb_str text,
+                                      struct sb_str separator)
 {
     struct sb_value *values = sb_value_array(a);
     ptrdiff_t at;
@@ -179,10 +191,11 @@ struct sb_value *header_annotations(struct sb_arena *a, const struct sb_value *a
 
     if (!separator.len)
         separator = SB_STR(",");
-    sb_object_each(m, annotations) {
+    sb_object_each (m, annotations) {
         struct sb_str name = sb_str_from(m->key, prefix.len);
 
-        if (sb_str_starts(m->key, prefix) && name.len && sb_is(m->value, SB_V_STR) && m->value->s.len)
+        if (sb_str_starts(m->key, prefix) && name.len && sb_is(m->value, SB_V_STR) &&
+            m->value->s.len)
             sb_object_set(a, headers, sb_arena_str(a, name),
                           header_values(a, sb_arena_str(a, m->value->s), separator));
     }
@@ -192,10 +205,11 @@ struct sb_value *header_annotations(struct sb_arena *a, const struct sb_value *a
     return headers;
 }
 
-/* -- routes ---------------------------------------------------------------------------------------- */
+/* -- routes
+ * ---------------------------------------------------------------------------------------- */
 
-static void route_flag(struct sb_arena *a, struct sb_value *route, const struct sb_value *annotations,
-                       const char *name, const char *field)
+static void route_flag(struct sb_arena *a, struct sb_value *route,
+                       const struct sb_value *annotations, const char *name, const char *field)
 {
     struct sb_str text = kong_annotation(annotations, name);
 
@@ -216,7 +230,7 @@ static bool any_holds(const struct sb_value *list, const char *needle)
 {
     struct sb_value *item;
 
-    sb_array_each(item, list) {
+    sb_array_each (item, list) {
         if (sb_str_find(item->s, sb_str_c(needle), 0) >= 0)
             return true;
     }
@@ -266,7 +280,7 @@ static void upper(struct sb_arena *a, struct sb_value *list)
 {
     struct sb_value *item;
 
-    sb_array_each(item, list) {
+    sb_array_each (item, list) {
         char *text = sb_arena_cstr(a, item->s);
 
         for (size_t i = 0; i < item->s.len; i++)
@@ -284,7 +298,8 @@ struct sb_value *method_annotation(struct sb_arena *a, const struct sb_value *an
 }
 
 /* Present but empty says: no SNIs. */
-static void route_snis(struct sb_arena *a, struct sb_value *route, const struct sb_value *annotations)
+static void route_snis(struct sb_arena *a, struct sb_value *route,
+                       const struct sb_value *annotations)
 {
     struct sb_str text = kong_annotation(annotations, "snis");
     struct sb_value *snis;
@@ -301,7 +316,7 @@ static bool holds(const struct sb_value *list, struct sb_str s)
 {
     struct sb_value *item;
 
-    sb_array_each(item, list) {
+    sb_array_each (item, list) {
         if (sb_str_eq(item->s, s))
             return true;
     }
@@ -316,9 +331,9 @@ static void route_hosts(struct sb_arena *a, struct sb_value *route,
 
     if (!aliases->count || !all(aliases, is_host_alias))
         return;
-    sb_array_each(host, sb_get(route, "hosts"))
+    sb_array_each (host, sb_get(route, "hosts"))
         sb_array_push(a, hosts, host);
-    sb_array_each(host, aliases) {
+    sb_array_each (host, aliases) {
         if (!holds(hosts, host->s))
             sb_array_push(a, hosts, host);
     }
@@ -389,7 +404,8 @@ void route_annotations(struct sb_arena *a, struct sb_value *route,
     normalize_protocols(a, route);
 }
 
-/* -- services -------------------------------------------------------------------------------------- */
+/* -- services
+ * -------------------------------------------------------------------------------------- */
 
 bool service_annotations(struct sb_arena *a, struct sb_value *service,
                          const struct sb_value *annotations)

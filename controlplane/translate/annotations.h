@@ -37,7 +37,8 @@ bool is_protocol(struct sb_str s);
 /* Applies the annotations of a route's object to its fields, in KIC's order. */
 void route_annotations(struct sb_arena *a, struct sb_value *route,
                        const struct sb_value *annotations, bool expressions);
-/* Applies those of a Service; false when its protocol is none (what follows is then left undone). */
+/* Applies those of a Service; false when its protocol is none (what follows is then left undone).
+ */
 bool service_annotations(struct sb_arena *a, struct sb_value *service,
                          const struct sb_value *annotations);
 

@@ -3,8 +3,8 @@
  *
  *     service-upstream  ->  the Service's own DNS name
  *     ExternalName      ->  the name it stands for
- *     else              ->  addresses of its EndpointSlices, of the ports with the name and a protocol
- *                           of the Service's port
+ *     else              ->  addresses of its EndpointSlices, of the ports with the name and a
+ * protocol of the Service's port
  */
 #include <stdlib.h>
 
@@ -14,7 +14,8 @@
 
 enum { DEFAULT_WEIGHT = 100 };
 
-/* -- the Service ----------------------------------------------------------------------------------- */
+/* -- the Service
+ * ----------------------------------------------------------------------------------- */
 
 static const struct sb_value *annotations_over(struct sb_arena *a, const struct sb_value *below,
                                                const struct sb_value *above)
@@ -22,9 +23,9 @@ static const struct sb_value *annotations_over(struct sb_arena *a, const struct 
     struct sb_value *merged = sb_value_object(a);
     const struct sb_member *m;
 
-    sb_object_each(m, below)
+    sb_object_each (m, below)
         sb_object_set(a, merged, m->key, m->value);
-    sb_object_each(m, above)
+    sb_object_each (m, above)
         sb_object_set(a, merged, m->key, m->value);
     return merged;
 }
@@ -46,12 +47,12 @@ struct served backend_find(struct sb_translator *t, struct unit *u, const struct
     }
     served.annotations = annotations_of(served.service);
     if (facade)
-        served.annotations =
-            annotations_over(u->arena, served.annotations, annotations_of(facade));
+        served.annotations = annotations_over(u->arena, served.annotations, annotations_of(facade));
     return served;
 }
 
-/* -- its port -------------------------------------------------------------------------------------- */
+/* -- its port
+ * -------------------------------------------------------------------------------------- */
 
 static bool is_external(const struct sb_value *service)
 {
@@ -63,7 +64,7 @@ static const struct sb_value *find_port(const struct sb_value *ports, const stru
 {
     struct sb_value *port;
 
-    sb_array_each(port, ports) {
+    sb_array_each (port, ports) {
         if (want->mode == PORT_NUMBER) {
             if (sb_value_int_at(port, "port", 0) == want->number)
                 return port;
@@ -78,7 +79,8 @@ static const struct sb_value *find_port(const struct sb_value *ports, const stru
 /* In the arena, as the message of an Ingress without port wants a number. */
 static const char *not_one_port(struct sb_arena *a, uint32_t count)
 {
-    return sb_arena_printf(a, "in implicit mode, service must have exactly 1 port, has %u", count).p;
+    return sb_arena_printf(a, "in implicit mode, service must have exactly 1 port, has %u", count)
+        .p;
 }
 
 bool backend_port(struct sb_arena *a, const struct sb_value *service, const struct port_ref *want,
@@ -107,7 +109,8 @@ bool backend_port(struct sb_arena *a, const struct sb_value *service, const stru
     return *port != NULL;
 }
 
-/* -- targets --------------------------------------------------------------------------------------- */
+/* -- targets
+ * --------------------------------------------------------------------------------------- */
 
 /* The targets of one backend, before weights. */
 struct targets {
@@ -119,10 +122,10 @@ static void push_target(struct targets *ts, struct sb_str address, int64_t port,
 {
     struct sb_value *target = sb_value_object(ts->a), *other;
     bool v6 = sb_str_chr(address, ':', 0) >= 0;
-    struct sb_str text = sb_arena_printf(ts->a, v6 ? "[%.*s]:%lld" : "%.*s:%lld", SB_ARG(address),
-                                         (long long)port);
+    struct sb_str text =
+        sb_arena_printf(ts->a, v6 ? "[%.*s]:%lld" : "%.*s:%lld", SB_ARG(address), (long long)port);
 
-    sb_array_each(other, ts->list) {
+    sb_array_each (other, ts->list) {
         bool drains = sb_get(other, "weight") != NULL;
 
         if (drains == draining && sb_str_eq(sb_value_str_at(other, "target"), text))
@@ -146,8 +149,7 @@ static void endpoint_target(struct targets *ts, const struct sb_value *endpoint,
     const struct sb_value *addresses = sb_get(endpoint, "addresses");
     bool terminating = condition(endpoint, "terminating", false);
 
-    if (!sb_is(addresses, SB_V_ARRAY) || !addresses->count ||
-        !sb_is(addresses->items[0], SB_V_STR))
+    if (!sb_is(addresses, SB_V_ARRAY) || !addresses->count || !sb_is(addresses->items[0], SB_V_STR))
         return;
     if (!condition(endpoint, "ready", true) && !(terminating && drain))
         return;
@@ -161,7 +163,7 @@ static bool speaks(const struct sb_value *service, struct sb_str protocol)
 
     if (!protocol.len || sb_str_is(protocol, "TCP"))
         return true;
-    sb_array_each(port, sb_value_at(service, "spec.ports")) {
+    sb_array_each (port, sb_value_at(service, "spec.ports")) {
         if (sb_str_eq(sb_value_str_at(port, "protocol"), protocol))
             return true;
     }
@@ -174,13 +176,13 @@ static void slice_targets(struct targets *ts, const struct sb_value *slice,
     const struct sb_value *endpoints = sb_get(slice, "endpoints");
     struct sb_value *port, *endpoint;
 
-    sb_array_each(port, sb_get(slice, "ports")) {
+    sb_array_each (port, sb_get(slice, "ports")) {
         int64_t number = sb_value_int_at(port, "port", UNSET);
 
         if (number < 0 || !sb_str_eq(sb_value_str_at(port, "name"), name) ||
             !speaks(service, sb_value_str_at(port, "protocol")))
             continue;
-        sb_array_each(endpoint, endpoints)
+        sb_array_each (endpoint, endpoints)
             endpoint_target(ts, endpoint, number, drain);
     }
 }
@@ -200,10 +202,9 @@ static void service_name_target(struct sb_translator *t, struct targets *ts,
 static void find_targets(struct sb_translator *t, struct unit *u, const struct served *served,
                          const struct sb_value *port, struct targets *ts)
 {
-    const struct sb_value *service = served->service, *const *slices;
+    const struct sb_value *service = served->service, *const * slices;
     int64_t number = sb_value_int_at(port, "port", 0);
-    struct sb_str mode =
-        annotation(served->annotations, "ingress.kubernetes.io/service-upstream");
+    struct sb_str mode = annotation(served->annotations, "ingress.kubernetes.io/service-upstream");
     size_t n;
 
     if (sb_str_is(mode, "true") || class_parameters(t, u).service_upstream) {
@@ -220,17 +221,18 @@ static void find_targets(struct sb_translator *t, struct unit *u, const struct s
                       t->settings->drain_support);
 }
 
-/* A backend's weight is shared out to the targets that don't drain; at least 1 each, unless it is 0. */
+/* A backend's weight is shared out to the targets that don't drain; at least 1 each, unless it is
+ * 0. */
 static void share_weight(struct targets *ts, int64_t weight)
 {
     struct sb_value *target;
     int64_t n = 0, each = weight;
 
-    sb_array_each(target, ts->list)
+    sb_array_each (target, ts->list)
         n += !sb_get(target, "weight");
     if (weight && n)
         each = weight / n ? weight / n : 1;
-    sb_array_each(target, ts->list) {
+    sb_array_each (target, ts->list) {
         if (!sb_get(target, "weight"))
             set_int(ts->a, target, "weight", each);
     }
@@ -242,7 +244,7 @@ static void merge_target(struct sb_arena *a, struct sb_value *targets, struct sb
     struct sb_str text = sb_value_str_at(target, "target");
     struct sb_value *other;
 
-    sb_array_each(other, targets) {
+    sb_array_each (other, targets) {
         if (sb_str_eq(sb_value_str_at(other, "target"), text)) {
             set_int(a, other, "weight",
                     sb_value_int_at(other, "weight", DEFAULT_WEIGHT) +
@@ -263,6 +265,6 @@ void backend_targets(struct sb_translator *t, struct unit *u, const struct backe
     find_targets(t, u, served, port, &ts);
     if (b->weight != UNSET)
         share_weight(&ts, b->weight);
-    sb_array_each(target, ts.list)
+    sb_array_each (target, ts.list)
         merge_target(u->arena, targets, target);
 }

@@ -16,7 +16,8 @@ struct authority {
 
 bool is_authority(const struct sb_value *object)
 {
-    const struct sb_value *label = sb_get(sb_value_at(object, "metadata.labels"), "konghq.com/ca-cert");
+    const struct sb_value *label =
+        sb_get(sb_value_at(object, "metadata.labels"), "konghq.com/ca-cert");
 
     return sb_is(label, SB_V_STR) && sb_str_is(label->s, "true");
 }
@@ -71,7 +72,8 @@ static void put(struct sb_translator *t, struct unit *u, const struct authority 
     struct entity *e;
 
     *ref = object_ref(a, ca->object);
-    if (!object_data(a, ca->object, "cert", &text) && !object_data(a, ca->object, "ca.crt", &text)) {
+    if (!object_data(a, ca->object, "cert", &text) &&
+        !object_data(a, ca->object, "ca.crt", &text)) {
         unit_fail(u, *ref,
                   "invalid secret CA certificate %.*s/%.*s, neither \"cert\" nor \"ca.crt\" key "
                   "exist",

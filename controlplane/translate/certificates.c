@@ -6,8 +6,8 @@
  *     ops/copy: x    ──>  ops/copy: -
  *
  * A Secret is read and checked by a unit of its own, once, whoever claims it. The merging is done
- * anew whenever a claim or a Secret changes: it is one pass over the claims. What it keeps of them is
- * copied, for a source may run again and claim the same.
+ * anew whenever a claim or a Secret changes: it is one pass over the claims. What it keeps of them
+ * is copied, for a source may run again and claim the same.
  */
 #include <stdlib.h>
 
@@ -16,14 +16,15 @@
 #include "controlplane/translate/translator.h"
 #include "shared/digest.h"
 
-/* -- a Secret as a key pair ------------------------------------------------------------------------ */
+/* -- a Secret as a key pair
+ * ------------------------------------------------------------------------ */
 
 struct pair {
     bool exists, good;
-    struct sb_str ref;          /* "Secret/ns/name" */
-    struct sb_str id, created;  /* uid and age of the Secret */
+    struct sb_str ref;         /* "Secret/ns/name" */
+    struct sb_str id, created; /* uid and age of the Secret */
     struct sb_str cert, key;
-    struct sb_str digest;       /* of both: equal for equal pairs */
+    struct sb_str digest; /* of both: equal for equal pairs */
     struct sb_value *tags;
 };
 
@@ -68,7 +69,8 @@ const struct unit_type secret_type = {
     .run = secret_run,
 };
 
-/* -- merging --------------------------------------------------------------------------------------- */
+/* -- merging
+ * --------------------------------------------------------------------------------------- */
 
 struct texts {
     struct texts *next;
@@ -78,7 +80,7 @@ struct texts {
 /* All that is claimed of a Secret. */
 struct claimed {
     struct claimed *next;
-    struct sb_str secret;    /* "ns/name" */
+    struct sb_str secret; /* "ns/name" */
     const struct pair *pair;
     struct texts *parents, *hosts;
     struct certificate *certificate;
@@ -220,7 +222,8 @@ static void merge_pairs(struct merge *m)
     }
 }
 
-/* -- publishing ------------------------------------------------------------------------------------ */
+/* -- publishing
+ * ------------------------------------------------------------------------------------ */
 
 static void put_snis(struct merge *m, const struct certificate *c, const struct entity *e)
 {
@@ -249,8 +252,8 @@ static void put_certificate(struct merge *m, const struct certificate *c)
     set_str(a, value, "id", c->oldest->id);
     set_str(a, value, "key", c->first->pair->key);
     set_value(a, value, "tags", c->oldest->tags);
-    e = unit_put(m->t, m->u, E_CERTIFICATES,
-                 c->oldest->id.len ? c->oldest->id : c->oldest->digest, value);
+    e = unit_put(m->t, m->u, E_CERTIFICATES, c->oldest->id.len ? c->oldest->id : c->oldest->digest,
+                 value);
     entity_objects(e, &c->oldest->ref, 1);
     put_snis(m, c, e);
 }

@@ -36,6 +36,7 @@ struct class_parameters class_parameters(struct sb_translator *t, struct unit *u
                          sb_value_str_at(ref, "name"));
     return (struct class_parameters){
         .service_upstream = sb_value_bool_at(object, "spec.serviceUpstream", false),
-        .legacy_regex_detection = sb_value_bool_at(object, "spec.enableLegacyRegexDetection", false),
+        .legacy_regex_detection =
+            sb_value_bool_at(object, "spec.enableLegacyRegexDetection", false),
     };
 }

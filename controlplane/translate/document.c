@@ -12,13 +12,13 @@ static const struct {
     bool ascending;
 } orders[ENTITY_KINDS] = {
     [E_CERTIFICATES] = {"cert",   false},
-    [E_SNIS] = {"name",   true },
+      [E_SNIS] = {"name",   true },
     [E_CA_CERTIFICATES] = {"cert",   false},
-    [E_UPSTREAMS] = {"name",   false},
+      [E_UPSTREAMS] = {"name",   false},
     [E_TARGETS] = {"target", false},
-    [E_SERVICES] = {"name",   false},
+      [E_SERVICES] = {"name",   false},
     [E_ROUTES] = {"name",   false},
-    [E_PLUGINS] = {"name",   false},
+      [E_PLUGINS] = {"name",   false},
 };
 
 static int by_field(const void *a, const void *b)
@@ -44,7 +44,7 @@ static struct sb_value *shallow(struct sb_arena *a, const struct sb_value *objec
     struct sb_value *copy = sb_value_object(a);
     const struct sb_member *m;
 
-    sb_object_each(m, object)
+    sb_object_each (m, object)
         sb_object_set(a, copy, m->key, m->value);
     return copy;
 }
@@ -74,7 +74,7 @@ static void put_kind(struct nest *n, const struct sb_translator *t, enum entity_
     struct sb_map_slot *slot;
     size_t len = 0;
 
-    sb_map_each(slot, map)
+    sb_map_each (slot, map)
         list[len++] = slot->value;
     qsort(list, len, sizeof *list, by_field);
     for (size_t i = 0; i < len; i++)

@@ -76,7 +76,7 @@ void entities_begin(struct entities *es)
 {
     struct entity **e;
 
-    sb_vec_each(e, &es->dropped)
+    sb_vec_each (e, &es->dropped)
         free(*e);
     sb_vec_clear(&es->dropped);
     sb_vec_clear(&es->touched);
@@ -142,7 +142,7 @@ void entities_release(struct entities *es)
 
     entities_begin(es);
     for (size_t k = 0; k < ENTITY_KINDS; k++) {
-        sb_map_each(slot, &es->kinds[k])
+        sb_map_each (slot, &es->kinds[k])
             free(slot->value);
         sb_map_release(&es->kinds[k]);
     }

@@ -30,9 +30,9 @@ extern const char *const entity_names[ENTITY_KINDS];
 
 struct entity {
     enum entity_kind kind, parent_kind;
-    struct sb_str key;    /* ours */
-    const void *owner;    /* a unit, or a slot */
-    struct sb_str parent; /* with value and objects: in the arena of the unit that put it */
+    struct sb_str key;            /* ours */
+    const void *owner;            /* a unit, or a slot */
+    struct sb_str parent;         /* with value and objects: in the arena of the unit that put it */
     const struct sb_value *value; /* NULL: withdrawn */
     const struct sb_str *objects;
     size_t nobjects;
@@ -44,9 +44,9 @@ struct entity {
 };
 
 struct entities {
-    struct sb_map kinds[ENTITY_KINDS];     /* key -> struct entity */
-    SB_VEC(struct entity *) touched;       /* in this run */
-    SB_VEC(struct entity *) dropped;       /* freed when the next run begins */
+    struct sb_map kinds[ENTITY_KINDS]; /* key -> struct entity */
+    SB_VEC(struct entity *) touched;   /* in this run */
+    SB_VEC(struct entity *) dropped;   /* freed when the next run begins */
     SB_VEC(struct sb_translated) changes;
 };
 

@@ -52,7 +52,7 @@ static struct sb_str join(struct sb_arena *a, const struct operands *o, const ch
     if (o->list->count == 1)
         return o->list->items[0]->s;
     sb_buf_init(&b, 0);
-    sb_array_each(item, o->list) {
+    sb_array_each (item, o->list) {
         if (b.len)
             sb_buf_printf(&b, " %s ", op);
         sb_buf_printf(&b, "(%.*s)", SB_ARG(item->s));

@@ -38,7 +38,8 @@ struct sb_value *identity(const struct sb_translator *t, struct sb_arena *a, enu
     return sb_value_str(a, sb_str_n(text, SB_UUID_TEXT_LEN));
 }
 
-/* -- tags ------------------------------------------------------------------------------------------ */
+/* -- tags
+ * ------------------------------------------------------------------------------------------ */
 
 static void tag(struct sb_arena *a, struct sb_value *tags, const char *what, struct sb_str value)
 {
@@ -53,7 +54,7 @@ static void user_tags(struct sb_arena *a, struct sb_value *tags, const struct sb
     uint32_t first = tags->count;
     struct sb_value *item;
 
-    sb_array_each(item, list) {
+    sb_array_each (item, list) {
         bool seen = false;
 
         for (uint32_t i = first; i < tags->count; i++)

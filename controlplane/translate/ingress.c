@@ -77,7 +77,8 @@ struct sb_str port_text(struct sb_arena *a, const struct port_ref *port)
     return SB_STR("implicitPort");
 }
 
-/* -- backends -------------------------------------------------------------------------------------- */
+/* -- backends
+ * -------------------------------------------------------------------------------------- */
 
 /* Rules and the default backend say the same thing in other words. */
 struct words {
@@ -194,7 +195,8 @@ static struct seed *seed_of(const struct ingress *in, const struct target *targe
     return seed;
 }
 
-/* -- paths ----------------------------------------------------------------------------------------- */
+/* -- paths
+ * ----------------------------------------------------------------------------------------- */
 
 /* Runs of slashes are one; an empty path is "/". */
 static struct sb_str flatten(struct sb_arena *a, struct sb_str path)
@@ -309,7 +311,8 @@ static struct sb_value *paths_of(const struct ingress *in, const struct ingress_
     return paths;
 }
 
-/* -- routes ---------------------------------------------------------------------------------------- */
+/* -- routes
+ * ---------------------------------------------------------------------------------------- */
 
 static struct sb_value *route_base(const struct ingress *in)
 {
@@ -432,7 +435,8 @@ static void group_part(const struct ingress *in, const struct group *group)
     part_rewrite(in, part);
 }
 
-/* -- rules ----------------------------------------------------------------------------------------- */
+/* -- rules
+ * ----------------------------------------------------------------------------------------- */
 
 static bool same_target(const struct target *a, const struct target *b)
 {
@@ -483,10 +487,10 @@ static void ingress_rules(const struct ingress *in)
     struct group *groups = NULL;
     struct sb_value *rule, *path;
 
-    sb_array_each(rule, sb_value_at(in->object, "spec.rules")) {
+    sb_array_each (rule, sb_value_at(in->object, "spec.rules")) {
         struct sb_str host = sb_arena_str(in->a, sb_value_str_at(rule, "host"));
 
-        sb_array_each(path, sb_value_at(rule, "http.paths"))
+        sb_array_each (path, sb_value_at(rule, "http.paths"))
             add_path(in, &groups, host, path);
     }
     for (const struct group *group = groups; group; group = group->next)
@@ -498,7 +502,7 @@ static void ingress_tls(const struct ingress *in)
 {
     struct sb_value *tls, *host;
 
-    sb_array_each(tls, sb_value_at(in->object, "spec.tls")) {
+    sb_array_each (tls, sb_value_at(in->object, "spec.tls")) {
         const struct sb_value *hosts = sb_get(tls, "hosts");
         struct sb_str secret = sb_value_str_at(tls, "secretName"), *texts;
         struct claim *claim;
@@ -511,7 +515,7 @@ static void ingress_tls(const struct ingress *in)
         claim->secret = sb_arena_str(in->a, secret);
         claim->parent = in->ref;
         claim->hosts = texts = SB_NEW_N(in->a, struct sb_str, hosts->count);
-        sb_array_each(host, hosts) {
+        sb_array_each (host, hosts) {
             if (sb_is(host, SB_V_STR))
                 texts[n++] = sb_arena_str(in->a, host->s);
         }
@@ -532,7 +536,8 @@ void ingress_translate(struct sb_translator *t, struct unit *u, struct source *s
     ingress_rules(&in);
 }
 
-/* -- the default backend --------------------------------------------------------------------------- */
+/* -- the default backend
+ * --------------------------------------------------------------------------- */
 
 static struct sb_value *default_route(const struct ingress *in)
 {

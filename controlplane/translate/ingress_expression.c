@@ -48,12 +48,13 @@ static struct criteria criteria_of(struct sb_arena *a, const struct sb_value *an
         c.regex_prefix = SB_STR("/~");
     if (host.len)
         sb_array_push(a, c.hosts, sb_value_str(a, host));
-    sb_array_each(alias, aliases)
+    sb_array_each (alias, aliases)
         sb_array_push(a, c.hosts, alias);
     return c;
 }
 
-/* -- the expression -------------------------------------------------------------------------------- */
+/* -- the expression
+ * -------------------------------------------------------------------------------- */
 
 /* field == item, for each that fits. */
 static struct sb_str any_equal(struct sb_arena *a, const char *field, const struct sb_value *list,
@@ -62,7 +63,7 @@ static struct sb_str any_equal(struct sb_arena *a, const char *field, const stru
     struct operands any = {0};
     struct sb_value *item;
 
-    sb_array_each(item, list) {
+    sb_array_each (item, list) {
         if (fits(item->s))
             operand_add(a, &any, predicate(a, sb_str_c(field), "==", item->s));
     }
@@ -75,7 +76,7 @@ static struct sb_str any_host(struct sb_arena *a, const struct sb_value *hosts)
     struct operands any = {0};
     struct sb_value *host;
 
-    sb_array_each(host, hosts) {
+    sb_array_each (host, hosts) {
         if (!is_host_alias(host->s))
             continue;
         if (host->s.p[0] == '*')
@@ -158,11 +159,11 @@ static struct sb_str any_value(struct sb_arena *a, struct sb_str field,
     struct operands any = {0};
     struct sb_value *value;
 
-    sb_array_each(value, values) {
+    sb_array_each (value, values) {
         bool regex = sb_str_starts(value->s, SB_STR("~*"));
 
-        operand_add(a, &any, predicate(a, field, regex ? "~" : "==",
-                                       sb_str_from(value->s, regex ? 2 : 0)));
+        operand_add(a, &any,
+                    predicate(a, field, regex ? "~" : "==", sb_str_from(value->s, regex ? 2 : 0)));
     }
     return any_of(a, &any);
 }
@@ -172,7 +173,7 @@ static struct sb_str all_headers(struct sb_arena *a, const struct sb_value *head
     struct operands all = {0};
     const struct sb_member *m;
 
-    sb_object_each(m, headers) {
+    sb_object_each (m, headers) {
         struct sb_str field = header_field(a, m->key);
 
         if (!sb_str_is(field, "http.headers.host"))
@@ -181,7 +182,8 @@ static struct sb_str all_headers(struct sb_arena *a, const struct sb_value *head
     return all_of(a, &all);
 }
 
-/* -- the priority ---------------------------------------------------------------------------------- */
+/* -- the priority
+ * ---------------------------------------------------------------------------------- */
 
 static size_t path_len(const struct ingress_path *path, struct sb_str regex_prefix, bool *regex)
 {
@@ -225,7 +227,7 @@ static bool all_plain(const struct sb_value *hosts)
 {
     struct sb_value *host;
 
-    sb_array_each(host, hosts) {
+    sb_array_each (host, hosts) {
         if (host->s.p[0] == '*')
             return false;
     }

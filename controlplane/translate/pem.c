@@ -54,7 +54,8 @@ bool pem_is_pair(struct sb_str cert, struct sb_str key)
     return pair;
 }
 
-/* -- authorities ----------------------------------------------------------------------------------- */
+/* -- authorities
+ * ----------------------------------------------------------------------------------- */
 
 /* Blocks of the text: the first one's bytes, how many there are; false when one is no PEM. */
 struct block {

@@ -29,7 +29,8 @@ static struct sb_str unexpected(struct sb_arena *a, struct sb_str s, size_t at)
     return sb_arena_printf(a, "unexpected %.*s at pos %zu", SB_ARG(character(s, at)), at);
 }
 
-/* Copies what begins at *at with a '$' or '\', and moves behind it; false: *at is where it breaks. */
+/* Copies what begins at *at with a '$' or '\', and moves behind it; false: *at is where it breaks.
+ */
 static bool put_special(struct sb_buf *out, struct sb_str s, size_t *at)
 {
     if (s.p[(*at)++] == '\\') {

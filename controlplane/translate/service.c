@@ -1,11 +1,12 @@
 /* service.c - Kong services, and the names of their routes.
  *
  * Parts of many objects want the same service. Those of the kind with the highest rank have it (a
- * TCPIngress on a Service and port takes it from an Ingress); the first of them says what it is like
- * and is to blame for what is wrong with it.
+ * TCPIngress on a Service and port takes it from an Ingress); the first of them says what it is
+ * like and is to blame for what is wrong with it.
  *
  *     parts   [ Ingress a | Ingress b | Ingress b, default ]      in order
- *               ^ seed, blame            ^ only this one stays when a rewrite of the others is wrong
+ *               ^ seed, blame            ^ only this one stays when a rewrite of the others is
+ * wrong
  *
  * (S1) A part has a claim on its route's name exactly when its service exists and is of its kind.
  */
@@ -20,7 +21,8 @@ struct service {
     SB_VEC(struct part *) parts;
 };
 
-/* -- parts ----------------------------------------------------------------------------------------- */
+/* -- parts
+ * ----------------------------------------------------------------------------------------- */
 
 int part_cmp(const void *a, const void *b)
 {
@@ -74,7 +76,8 @@ void part_leave(struct sb_translator *t, struct part *part)
     unit_dirty(t, part->service);
 }
 
-/* -- routes ---------------------------------------------------------------------------------------- */
+/* -- routes
+ * ---------------------------------------------------------------------------------------- */
 
 /* The first has the name; what separates the others is who they are. */
 static struct sb_str claimed_name(const struct part *part, size_t place)
@@ -97,7 +100,7 @@ static void put_plugins(struct sb_translator *t, struct slot *slot, const struct
     struct sb_value *plugin;
     int n = 0;
 
-    sb_array_each(plugin, part->plugins) {
+    sb_array_each (plugin, part->plugins) {
         struct sb_str name = sb_value_str_at(plugin, "name");
         struct sb_str key = sb_arena_printf(part->arena, "routes/%.*s/%.*s/%d", SB_ARG(route->key),
                                             SB_ARG(name), n++);
@@ -121,7 +124,7 @@ void route_put(struct sb_translator *t, struct slot *slot)
         set_str(part->arena, route, "name", name);
         if (id)
             set_value(part->arena, route, "id", id);
-        sb_object_each(m, part->route)
+        sb_object_each (m, part->route)
             sb_object_set(part->arena, route, m->key, m->value);
         e = slot_put(t, slot, E_ROUTES, name, route);
         entity_parent(e, E_SERVICES, part->seed->name);
@@ -130,7 +133,8 @@ void route_put(struct sb_translator *t, struct slot *slot)
     }
 }
 
-/* -- the service ----------------------------------------------------------------------------------- */
+/* -- the service
+ * ----------------------------------------------------------------------------------- */
 
 /* The parts that count, and what is wrong with one of them. */
 struct choice {
@@ -149,13 +153,13 @@ static struct choice choose(struct unit *u, const struct service *s)
     struct choice c = {.rank = s->parts.p[s->parts.len - 1]->order.rank};
     struct part **part;
 
-    sb_vec_each(part, &s->parts) {
+    sb_vec_each (part, &s->parts) {
         if (!counts(&c, *part) || !(*part)->error.len)
             continue;
         unit_fail(u, (*part)->object, "%.*s", SB_ARG((*part)->error));
         c.only_last = true;
     }
-    sb_vec_each(part, &s->parts) {
+    sb_vec_each (part, &s->parts) {
         if (counts(&c, *part)) {
             c.seed = (*part)->seed;
             break;
@@ -195,7 +199,7 @@ static bool consistent(struct unit *u, const struct outcome *o)
     const struct sb_member *m;
 
     for (size_t i = 0; i < o->seed->nbackends; i++) {
-        sb_object_each(m, o->served[i].annotations) {
+        sb_object_each (m, o->served[i].annotations) {
             if (!sb_str_starts(m->key, SB_STR("konghq.com")) || all_agree(o, m) ||
                 sb_object_get(bad, m->key))
                 continue;
@@ -255,13 +259,14 @@ static void service_port(struct sb_arena *a, const struct outcome *o, struct sb_
         const struct sb_value *port;
         const char *error;
 
-        if (o->served[i].service && backend_port(a, o->served[i].service, &o->seed->backends[i].port,
-                                                 &port, &error))
+        if (o->served[i].service &&
+            backend_port(a, o->served[i].service, &o->seed->backends[i].port, &port, &error))
             set_int(a, value, "port", sb_value_int_at(port, "port", 0));
     }
 }
 
-/* -- certificates of a service --------------------------------------------------------------------- */
+/* -- certificates of a service
+ * --------------------------------------------------------------------- */
 
 static struct sb_str effective_protocol(const struct sb_value *annotations)
 {
@@ -330,7 +335,7 @@ static void ca_list(struct sb_translator *t, struct unit *u, const struct sb_val
     struct sb_value *name;
     struct sb_str id;
 
-    sb_array_each(name, names) {
+    sb_array_each (name, names) {
         if (ca_id(t, u, service, kind, word, name->s, &id))
             sb_array_push(u->arena, ids, sb_value_str(u->arena, id));
     }
@@ -362,7 +367,8 @@ static void ca_certificates(struct sb_translator *t, struct unit *u, struct sb_v
     ca_list(t, u, served->service, "ConfigMap", "configmap", maps, ids);
 }
 
-/* -- annotations of its Services ------------------------------------------------------------------- */
+/* -- annotations of its Services
+ * ------------------------------------------------------------------- */
 
 struct ranked {
     struct sb_str name; /* "ns/name" */
@@ -425,7 +431,8 @@ static void service_build(struct sb_translator *t, struct unit *u, struct outcom
     o->value = value;
 }
 
-/* -- the unit -------------------------------------------------------------------------------------- */
+/* -- the unit
+ * -------------------------------------------------------------------------------------- */
 
 static void note_objects(struct unit *u, struct outcome *o)
 {
@@ -460,7 +467,7 @@ static void claim_names(struct sb_translator *t, const struct service *s, const 
 {
     struct part **part;
 
-    sb_vec_each(part, &s->parts) {
+    sb_vec_each (part, &s->parts) {
         bool wanted = exists && counts(c, *part);
 
         if (wanted == (*part)->claimed)
@@ -547,7 +554,8 @@ const struct unit_type service_type = {
     .release = service_release,
 };
 
-/* -- with a client certificate --------------------------------------------------------------------- */
+/* -- with a client certificate
+ * --------------------------------------------------------------------- */
 
 /* The certificate's id is known only when all certificates are. */
 static void client_run(struct sb_translator *t, struct unit *u)

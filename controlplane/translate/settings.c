@@ -11,25 +11,25 @@ struct option {
 #define AT(field) offsetof(struct sb_translate_settings, field)
 
 static const struct option flags[] = {
-    {"ExpressionRoutes", AT(expression_routes), SB_V_BOOL},
-    {"FillIDs", AT(fill_ids), SB_V_BOOL},
-    {"KongServiceFacade", AT(service_facade), SB_V_BOOL},
-    {"RewriteURIs", AT(rewrite_uris), SB_V_BOOL},
-    {"CombinedServicesFromDifferentHTTPRoutes", AT(combined_services), SB_V_BOOL},
-    {"SupportRedirectPlugin", AT(redirect_plugin), SB_V_BOOL},
-    {"EnterpriseEdition", AT(enterprise), SB_V_BOOL},
-    {"KongCustomEntity", AT(custom_entity), SB_V_BOOL},
+    {"ExpressionRoutes",                        AT(expression_routes), SB_V_BOOL},
+    {"FillIDs",                                AT(fill_ids), SB_V_BOOL},
+    {"KongServiceFacade",                                 AT(service_facade), SB_V_BOOL},
+    {"RewriteURIs",                                AT(rewrite_uris), SB_V_BOOL},
+    {"CombinedServicesFromDifferentHTTPRoutes",                       AT(combined_services), SB_V_BOOL},
+    {"SupportRedirectPlugin",                                AT(redirect_plugin), SB_V_BOOL},
+    {"EnterpriseEdition",                             AT(enterprise), SB_V_BOOL},
+    {"KongCustomEntity",                                AT(custom_entity), SB_V_BOOL},
     {0},
 };
 
 static const struct option options[] = {
     {"cluster_domain", AT(cluster_domain), SB_V_STR},
-    {"drain_support", AT(drain_support), SB_V_BOOL},
-    {"kong_version", AT(kong_version), SB_V_STR},
-    {"workspace", AT(workspace), SB_V_STR},
-    {"gateway_controller_name", AT(gateway_controller_name), SB_V_STR},
-    {"ingress_class", AT(ingress_class), SB_V_STR},
-    {0},
+    {"drain_support",        AT(drain_support), SB_V_BOOL},
+    {"kong_version",  AT(kong_version), SB_V_STR},
+    {"workspace",       AT(workspace), SB_V_STR},
+    {"gateway_controller_name",   AT(gateway_controller_name), SB_V_STR},
+    {"ingress_class",        AT(ingress_class), SB_V_STR},
+    {0     },
 };
 
 static const struct {
@@ -76,7 +76,7 @@ enum sb_rc sb_translate_settings_read(struct sb_translate_settings *s, struct sb
 {
     const struct sb_member *group, *m;
 
-    sb_object_each(group, doc) {
+    sb_object_each (group, doc) {
         const struct option *list = NULL;
 
         for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
@@ -85,7 +85,7 @@ enum sb_rc sb_translate_settings_read(struct sb_translate_settings *s, struct sb
         }
         if (!list)
             return sb_err_set(err, SB_INVALID, "%.*s: unknown", SB_ARG(group->key));
-        sb_object_each(m, group->value) {
+        sb_object_each (m, group->value) {
             enum sb_rc rc = read_option(s, arena, list, m, err);
 
             if (rc) {

@@ -84,12 +84,12 @@ void slots_settle(struct sb_translator *t, struct slots *slots)
     struct slot **slot;
     struct entity **e;
 
-    sb_vec_each(slot, &slots->dirty) {
-        sb_vec_each(e, &(*slot)->entities)
+    sb_vec_each (slot, &slots->dirty) {
+        sb_vec_each (e, &(*slot)->entities)
             entity_withdraw(&t->entities, *slot, *e);
         sb_vec_clear(&(*slot)->entities);
     }
-    sb_vec_each(slot, &slots->dirty) {
+    sb_vec_each (slot, &slots->dirty) {
         (*slot)->dirty = false;
         if ((*slot)->claimants.len) {
             slots->put(t, *slot);
@@ -114,7 +114,7 @@ void slots_release(struct slots *slots)
 {
     struct sb_map_slot *s;
 
-    sb_map_each(s, &slots->all)
+    sb_map_each (s, &slots->all)
         slot_free(s->value);
     sb_map_release(&slots->all);
     sb_vec_release(&slots->dirty);

@@ -1,8 +1,8 @@
 /* slots.h - names that several may claim, of which the order decides.
  *
- * Route names and upstream hosts are made by rules that give two objects the same name at times (dots
- * are separators and may also be in names; an Ingress and a TCPIngress may use one upstream). Claims
- * are kept, so that the next in line has the name when the first one goes.
+ * Route names and upstream hosts are made by rules that give two objects the same name at times
+ * (dots are separators and may also be in names; an Ingress and a TCPIngress may use one upstream).
+ * Claims are kept, so that the next in line has the name when the first one goes.
  */
 #ifndef SB_CONTROLPLANE_TRANSLATE_SLOTS_H
 #define SB_CONTROLPLANE_TRANSLATE_SLOTS_H
@@ -11,13 +11,13 @@
 
 struct slot {
     struct sb_str key;
-    SB_VEC(void *) claimants;          /* in order */
-    SB_VEC(struct entity *) entities;  /* that were put for them */
+    SB_VEC(void *) claimants;         /* in order */
+    SB_VEC(struct entity *) entities; /* that were put for them */
     bool dirty;
 };
 
 struct slots {
-    int (*cmp)(const void *a, const void *b); /* a total order of claimants */
+    int (*cmp)(const void *a, const void *b);                /* a total order of claimants */
     void (*put)(struct sb_translator *t, struct slot *slot); /* puts what the claimants give */
     struct sb_map all;
     SB_VEC(struct slot *) dirty;

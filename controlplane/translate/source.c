@@ -1,6 +1,6 @@
 /* source.c - units that want something: an object of a kind of source_kinds, or the default backend
- * that counts. What they want is handed to services and certificates, and taken back before they run
- * again.
+ * that counts. What they want is handed to services and certificates, and taken back before they
+ * run again.
  */
 #include "controlplane/translate/translator.h"
 
@@ -91,7 +91,8 @@ static int by_source(const struct unit *a, const struct unit *b)
     return order_cmp(&x->order, &y->order);
 }
 
-/* -- publishing ------------------------------------------------------------------------------------ */
+/* -- publishing
+ * ------------------------------------------------------------------------------------ */
 
 static bool same_hosts(const struct claim *a, const struct claim *b)
 {
@@ -147,7 +148,8 @@ static void source_withdraw(struct sb_translator *t, struct unit *u)
     }
 }
 
-/* -- objects --------------------------------------------------------------------------------------- */
+/* -- objects
+ * --------------------------------------------------------------------------------------- */
 
 /* The key is "Kind/ns/name". */
 static int kind_of(struct sb_str key, struct sb_str *ns, struct sb_str *name)
@@ -185,7 +187,8 @@ const struct unit_type source_type = {
     .withdraw = source_withdraw,
 };
 
-/* -- the default backend --------------------------------------------------------------------------- */
+/* -- the default backend
+ * --------------------------------------------------------------------------- */
 
 /* Only the oldest Ingress with one counts; the others are ignored, without a word. */
 static void default_run(struct sb_translator *t, struct unit *u)

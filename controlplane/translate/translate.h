@@ -3,9 +3,9 @@
  *
  * A translator lives as long as its cache of objects. It is told what changed and then translates
  * again only what can depend on it: while a unit of the translation runs, every look-up is noted,
- * also those that found nothing, and a change of any of them makes the unit run again. What comes out
- * is equal to a translation of everything from scratch (tests/unit/test_translate_again.c holds it
- * to that).
+ * also those that found nothing, and a change of any of them makes the unit run again. What comes
+ * out is equal to a translation of everything from scratch (tests/unit/test_translate_again.c holds
+ * it to that).
  *
  *     struct sb_translator *t = sb_translator_new(&settings, objects);
  *     sb_objects_listen(objects, sb_translator_note, t);
@@ -46,8 +46,9 @@ void sb_translate_settings_init(struct sb_translate_settings *s);
 
 /* Reads {feature_flags: {...}, options: {...}}; strings are kept in the arena. An unknown name or a
  * value of a wrong type is SB_INVALID and named. */
-SB_MUST enum sb_rc sb_translate_settings_read(struct sb_translate_settings *s, struct sb_arena *arena,
-                                              const struct sb_value *doc, struct sb_err *err);
+SB_MUST enum sb_rc sb_translate_settings_read(struct sb_translate_settings *s,
+                                              struct sb_arena *arena, const struct sb_value *doc,
+                                              struct sb_err *err);
 
 /* An entity, flat. `value` holds its fields as the declarative format spells them, without nested
  * entities; references to others are names (`route: default.web...`) or ids, as in that format. The
@@ -59,7 +60,8 @@ struct sb_translated {
     const char *parent_entity;    /* NULL: none */
     struct sb_str parent;         /* the parent's key */
     const struct sb_value *value; /* NULL: gone */
-    const struct sb_str *objects; /* where it comes from: "Ingress/shop/web", the first is to blame */
+    const struct sb_str
+        *objects; /* where it comes from: "Ingress/shop/web", the first is to blame */
     size_t nobjects;
 };
 
@@ -84,7 +86,8 @@ void sb_translator_note(void *translator, const struct sb_kind *kind, const stru
 bool sb_translator_pending(const struct sb_translator *t);
 
 /* Translates what the noted changes affect. *changes: the entities that differ from those after the
- * run before, parents before children, gone ones last and children first; valid until the next run. */
+ * run before, parents before children, gone ones last and children first; valid until the next run.
+ */
 size_t sb_translator_run(struct sb_translator *t, const struct sb_translated **changes);
 
 /* All entities as of the last run, in no order; values live until the next run. */
@@ -100,8 +103,8 @@ bool sb_translator_failures_changed(const struct sb_translator *t);
  * nothing at all is the upstream `kong`, so that a gateway without database becomes ready. */
 struct sb_value *sb_translator_document(const struct sb_translator *t, struct sb_arena *arena);
 
-/* The program's verb: translate --manifests PATH [--settings FILE] [--failures FILE]; argv[0] is the
- * verb. Prints the document as YAML, returns the exit code. (command.c) */
+/* The program's verb: translate --manifests PATH [--settings FILE] [--failures FILE]; argv[0] is
+ * the verb. Prints the document as YAML, returns the exit code. (command.c) */
 int sb_translate_command(int argc, char **argv);
 
 #endif

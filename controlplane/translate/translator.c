@@ -7,10 +7,11 @@
 /* In rank order. */
 const struct source_kind source_kinds[] = {
     {"Ingress", ingress_translate},
-    {0},
+    {0        },
 };
 
-/* -- what changed ---------------------------------------------------------------------------------- */
+/* -- what changed
+ * ---------------------------------------------------------------------------------- */
 
 static void note_slice(struct sb_translator *t, const struct sb_value *slice)
 {
@@ -63,7 +64,8 @@ bool sb_translator_pending(const struct sb_translator *t)
     return t->noted;
 }
 
-/* -- the translator -------------------------------------------------------------------------------- */
+/* -- the translator
+ * -------------------------------------------------------------------------------- */
 
 static void note_all(struct sb_translator *t)
 {
@@ -130,7 +132,8 @@ size_t sb_translator_run(struct sb_translator *t, const struct sb_translated **c
     return t->entities.changes.len;
 }
 
-/* -- what came out --------------------------------------------------------------------------------- */
+/* -- what came out
+ * --------------------------------------------------------------------------------- */
 
 size_t sb_translator_entities(const struct sb_translator *t, struct sb_arena *arena,
                               const struct sb_translated **out)
@@ -143,7 +146,7 @@ size_t sb_translator_entities(const struct sb_translator *t, struct sb_arena *ar
         count += t->entities.kinds[k].count;
     list = SB_NEW_N(arena, struct sb_translated, count);
     for (size_t k = 0; k < ENTITY_KINDS; k++) {
-        sb_map_each(slot, &t->entities.kinds[k])
+        sb_map_each (slot, &t->entities.kinds[k])
             entity_export(slot->value, &list[n++]);
     }
     *out = list;
@@ -165,11 +168,11 @@ size_t sb_translator_failures(const struct sb_translator *t, struct sb_arena *ar
     struct sb_map_slot *slot;
     size_t n = 0;
 
-    sb_map_each(slot, &t->units.all)
+    sb_map_each (slot, &t->units.all)
         n += ((const struct unit *)slot->value)->failures.len;
     list = SB_NEW_N(arena, struct sb_translate_failure, n);
     n = 0;
-    sb_map_each(slot, &t->units.all) {
+    sb_map_each (slot, &t->units.all) {
         const struct unit *u = slot->value;
 
         for (size_t i = 0; i < u->failures.len; i++)

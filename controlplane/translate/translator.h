@@ -2,11 +2,11 @@
  *
  *   Ingress ─┐                        ┌─ routes                 a part: one route and what it wants
  *   Ingress ─┼── parts ── service ────┼─ service                a seed: the Kong service it wants
- *   default ─┘   by name              └─ upstream ── targets    a claim: a Secret to serve hosts with
- *       └─────── claims ── certificates ── snis
+ *   default ─┘   by name              └─ upstream ── targets    a claim: a Secret to serve hosts
+ * with └─────── claims ── certificates ── snis
  *
- * A new kind of source is a row in `kinds` (translator.c) and a function that adds parts and claims;
- * services, upstreams, certificates, names and order follow from them.
+ * A new kind of source is a row in `kinds` (translator.c) and a function that adds parts and
+ * claims; services, upstreams, certificates, names and order follow from them.
  */
 #ifndef SB_CONTROLPLANE_TRANSLATE_TRANSLATOR_H
 #define SB_CONTROLPLANE_TRANSLATE_TRANSLATOR_H
@@ -18,16 +18,16 @@
 #include "shared/uuid.h"
 
 /* Topics that are no objects. */
-#define SLICES_OF        "EndpointSlice of"  /* SLICES_OF/ns/service */
-#define TOPIC_CA         SB_STR("ca certificates")
-#define TOPIC_DEFAULTS   SB_STR("default backends")
-#define TOPIC_CLAIMS     SB_STR("certificate claims")
+#define SLICES_OF      "EndpointSlice of" /* SLICES_OF/ns/service */
+#define TOPIC_CA       SB_STR("ca certificates")
+#define TOPIC_DEFAULTS SB_STR("default backends")
+#define TOPIC_CLAIMS   SB_STR("certificate claims")
 
 /* Who comes first: by rank of the kind, then age, then "namespace/name", then place within it. */
 struct order {
-    int rank;               /* of the kind; services of a later kind replace those of an earlier one */
-    bool last;              /* default backends come behind rules */
-    struct sb_str created;  /* RFC 3339; empty: oldest */
+    int rank;  /* of the kind; services of a later kind replace those of an earlier one */
+    bool last; /* default backends come behind rules */
+    struct sb_str created; /* RFC 3339; empty: oldest */
     struct sb_str ns, name;
     size_t index;
 };
@@ -56,26 +56,26 @@ enum { UNSET = -1 };
 
 struct seed {
     struct sb_str name, host;
-    const char *protocol, *path; /* path NULL: none */
+    const char *protocol, *path;       /* path NULL: none */
     int64_t port, timeout_ms, retries; /* UNSET: left out */
     const struct backend *backends;
     size_t nbackends;
-    struct sb_str parent;              /* "Ingress/ns/name": reported and shown as the origin */
+    struct sb_str parent; /* "Ingress/ns/name": reported and shown as the origin */
     const struct sb_value *parent_tags;
 };
 
 struct part {
-    struct part *next;             /* of its source */
-    struct sb_arena *arena;        /* that it lives in */
+    struct part *next;      /* of its source */
+    struct sb_arena *arena; /* that it lives in */
     struct order order;
     const struct seed *seed;
-    struct sb_str object;          /* the route's object */
+    struct sb_str object; /* the route's object */
     struct sb_str route_name;
-    struct sb_value *route;        /* without name and id, which depend on who else has the name */
+    struct sb_value *route;         /* without name and id, which depend on who else has the name */
     const struct sb_value *plugins; /* array, or NULL */
-    struct sb_str error;           /* not empty: its Kong service cannot be */
-    struct unit *service;          /* where it is */
-    bool claimed;                  /* has asked for its route name */
+    struct sb_str error;            /* not empty: its Kong service cannot be */
+    struct unit *service;           /* where it is */
+    bool claimed;                   /* has asked for its route name */
 };
 
 /* Hosts to be served with a key pair; no hosts for a client certificate. */
@@ -91,7 +91,7 @@ struct claim {
 struct source {
     struct order order;
     size_t nparts;
-    struct part *parts, **last_part;    /* lists */
+    struct part *parts, **last_part; /* lists */
     struct claim *claims, **last_claim;
     bool has_default; /* it has a default backend that may count */
 };
@@ -110,16 +110,17 @@ struct sb_translator {
     const struct sb_objects *objects;
     struct units units;
     struct entities entities;
-    struct slots routes; /* by name, of struct part */
+    struct slots routes;        /* by name, of struct part */
     struct unit_list defaults;  /* sources with a default backend, in order */
     struct unit_list claimants; /* sources with claims, in order */
     struct unit_list clients;   /* services with a client certificate, by name */
     struct sb_uuid namespaces[ENTITY_KINDS];
-    struct sb_buf name, key;    /* that are being looked up */
+    struct sb_buf name, key; /* that are being looked up */
     bool noted;
 };
 
-/* -- parts, claims (source.c) --------------------------------------------------------------------- */
+/* -- parts, claims (source.c) ---------------------------------------------------------------------
+ */
 
 extern const struct unit_type source_type, default_type;
 
@@ -127,7 +128,8 @@ extern const struct unit_type source_type, default_type;
 struct part *source_part(struct unit *u, struct source *s);
 struct claim *source_claim(struct unit *u, struct source *s);
 
-/* -- services and upstreams (service.c, upstream.c, backends.c) ------------------------------------- */
+/* -- services and upstreams (service.c, upstream.c, backends.c)
+ * ------------------------------------- */
 
 extern const struct unit_type service_type, client_type, upstream_type;
 
@@ -146,9 +148,10 @@ struct served {
 struct outcome {
     const struct seed *seed;     /* NULL: nobody wants it */
     const struct served *served; /* one for each of the seed's backends */
-    struct sb_value *value;      /* of the service, but for the client certificate; NULL: there is none */
+    struct sb_value
+        *value; /* of the service, but for the client certificate; NULL: there is none */
     struct sb_value *tags;
-    struct sb_str client;        /* "ns/name" of the Secret with its client certificate; empty: none */
+    struct sb_str client; /* "ns/name" of the Secret with its client certificate; empty: none */
     struct sb_str client_parent; /* the Service that says so */
     const struct sb_str *objects;
     size_t nobjects;
@@ -158,11 +161,12 @@ struct outcome {
 void upstream_join(struct sb_translator *t, struct unit *service, struct sb_str host);
 void upstream_leave(struct sb_translator *t, struct unit *service, struct sb_str host);
 
-/* The Service of a backend; NULL with a failure of the parent. Annotations of a facade lie over it. */
+/* The Service of a backend; NULL with a failure of the parent. Annotations of a facade lie over it.
+ */
 struct served backend_find(struct sb_translator *t, struct unit *u, const struct backend *b,
                            struct sb_str parent);
-/* The row of the Service's ports that is meant; false with words. An ExternalName has none: its row is
- * made up. */
+/* The row of the Service's ports that is meant; false with words. An ExternalName has none: its row
+ * is made up. */
 bool backend_port(struct sb_arena *a, const struct sb_value *service, const struct port_ref *want,
                   const struct sb_value **port, const char **error);
 /* Pushes the targets of one backend to the list, where equal ones add their weights up. */
@@ -170,16 +174,19 @@ void backend_targets(struct sb_translator *t, struct unit *u, const struct backe
                      const struct served *served, const struct sb_value *port,
                      struct sb_value *targets);
 
-/* -- certificates (certificates.c, ca_certificates.c) --------------------------------------------- */
+/* -- certificates (certificates.c, ca_certificates.c) ---------------------------------------------
+ */
 
 extern const struct unit_type secret_type, certificates_type, ca_certificates_type;
 
 /* It carries the label of an authority. */
 bool is_authority(const struct sb_value *object);
-/* The id that stands for the Secret's certificate after merging, once the unit has run; empty: none. */
+/* The id that stands for the Secret's certificate after merging, once the unit has run; empty:
+ * none. */
 struct sb_str certificate_id(const struct unit *certificates, struct sb_str secret);
 
-/* -- classes (classes.c) -------------------------------------------------------------------------- */
+/* -- classes (classes.c) --------------------------------------------------------------------------
+ */
 
 bool class_takes_ingress(struct sb_translator *t, struct unit *u, const struct sb_value *ingress);
 struct class_parameters {
@@ -187,7 +194,8 @@ struct class_parameters {
 };
 struct class_parameters class_parameters(struct sb_translator *t, struct unit *u);
 
-/* -- Ingress (ingress.c, ingress_expression.c, rewrite.c) ----------------------------------------- */
+/* -- Ingress (ingress.c, ingress_expression.c, rewrite.c) -----------------------------------------
+ */
 
 void ingress_translate(struct sb_translator *t, struct unit *u, struct source *s,
                        const struct sb_value *ingress);
@@ -211,7 +219,8 @@ struct sb_str trim_slashes(struct sb_str path, bool both_ends);
 bool rewrite_uri(struct sb_arena *a, struct sb_str template, struct sb_str *uri,
                  struct sb_str *error);
 
-/* -- identity (identity.c) ------------------------------------------------------------------------ */
+/* -- identity (identity.c) ------------------------------------------------------------------------
+ */
 
 void identity_init(struct sb_translator *t);
 /* The id of an entity of that key; NULL when ids are not to be filled. */

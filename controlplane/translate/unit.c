@@ -1,8 +1,8 @@
 /* unit.c - units, topics, and the links between them.
  *
- * A link sits in two lists: of what its unit read (singly linked, dropped whole before a run), and of
- * who reads its topic (doubly linked, for a topic like the IngressClass is read by every Ingress and
- * leaving must not cost a walk). Links live in the arena of the run that made them.
+ * A link sits in two lists: of what its unit read (singly linked, dropped whole before a run), and
+ * of who reads its topic (doubly linked, for a topic like the IngressClass is read by every Ingress
+ * and leaving must not cost a walk). Links live in the arena of the run that made them.
  */
 #include "controlplane/translate/unit.h"
 
@@ -19,7 +19,7 @@ struct topic {
 struct link {
     struct topic *topic;
     struct unit *reader;
-    struct link *next_read;            /* of the unit */
+    struct link *next_read;                 /* of the unit */
     struct link *prev_reader, *next_reader; /* of the topic */
 };
 
@@ -32,10 +32,12 @@ static struct sb_str heap_str(struct sb_str s)
     return sb_str_n(p, s.len);
 }
 
-/* -- names ----------------------------------------------------------------------------------------- */
+/* -- names
+ * ----------------------------------------------------------------------------------------- */
 
 /* In the translator's buffer for names: good until the next name. */
-static struct sb_str unit_id(struct sb_translator *t, const struct unit_type *type, struct sb_str key)
+static struct sb_str unit_id(struct sb_translator *t, const struct unit_type *type,
+                             struct sb_str key)
 {
     sb_buf_clear(&t->name);
     sb_buf_printf(&t->name, "=%s ", type->name);
@@ -51,7 +53,8 @@ static struct sb_str object_topic(struct sb_translator *t, const char *kind, str
     return sb_buf_get(&t->name);
 }
 
-/* -- topics ---------------------------------------------------------------------------------------- */
+/* -- topics
+ * ---------------------------------------------------------------------------------------- */
 
 static struct topic *topic_of(struct sb_translator *t, struct sb_str name)
 {
@@ -133,7 +136,8 @@ void topic_changed_object(struct sb_translator *t, const char *kind, struct sb_s
     topic_changed(t, object_topic(t, kind, ns, name));
 }
 
-/* -- units ----------------------------------------------------------------------------------------- */
+/* -- units
+ * ----------------------------------------------------------------------------------------- */
 
 struct unit *unit_find(struct sb_translator *t, const struct unit_type *type, struct sb_str key)
 {
@@ -176,7 +180,7 @@ static void unit_clear(struct sb_translator *t, struct unit *u)
     if (u->type->withdraw)
         u->type->withdraw(t, u);
     unsubscribe(t, u);
-    sb_vec_each(e, &u->entities)
+    sb_vec_each (e, &u->entities)
         entity_withdraw(&t->entities, u, *e);
     sb_vec_clear(&u->entities);
     if (u->failures.len)
@@ -259,10 +263,10 @@ void units_bury(struct sb_translator *t)
     struct sb_arena **arena;
     struct unit **u;
 
-    sb_vec_each(arena, &t->units.graveyard)
+    sb_vec_each (arena, &t->units.graveyard)
         sb_arena_free(*arena);
     sb_vec_clear(&t->units.graveyard);
-    sb_vec_each(u, &t->units.dead)
+    sb_vec_each (u, &t->units.dead)
         unit_bury(*u);
     sb_vec_clear(&t->units.dead);
 }
@@ -271,7 +275,7 @@ void units_release(struct sb_translator *t)
 {
     struct sb_map_slot *slot;
 
-    sb_map_each(slot, &t->units.all) {
+    sb_map_each (slot, &t->units.all) {
         struct unit *u = slot->value;
 
         if (u->type->release)
@@ -279,7 +283,7 @@ void units_release(struct sb_translator *t)
         sb_arena_free(u->arena);
         unit_bury(u);
     }
-    sb_map_each(slot, &t->units.topics) {
+    sb_map_each (slot, &t->units.topics) {
         struct topic *topic = slot->value;
 
         free((char *)topic->name.p);
@@ -331,7 +335,8 @@ void units_remove(struct unit_list *list, struct unit *u,
     memmove(list->p + at, list->p + at + 1, (list->len - at) * sizeof *list->p);
 }
 
-/* -- reading --------------------------------------------------------------------------------------- */
+/* -- reading
+ * --------------------------------------------------------------------------------------- */
 
 void read_topic(struct sb_translator *t, struct unit *u, struct sb_str topic)
 {
@@ -381,7 +386,8 @@ struct unit *read_unit(struct sb_translator *t, struct unit *u, const struct uni
     return other;
 }
 
-/* -- publishing ------------------------------------------------------------------------------------ */
+/* -- publishing
+ * ------------------------------------------------------------------------------------ */
 
 struct entity *unit_put(struct sb_translator *t, struct unit *u, enum entity_kind kind,
                         struct sb_str key, const struct sb_value *value)

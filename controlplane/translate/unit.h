@@ -8,10 +8,10 @@
  * readers run again, stage by stage.
  *
  * (U1) A unit reads only units of an earlier stage, so a run visits each unit at most once.
- * (U2) What a unit computed lives in its arena. The arena of the run before lives until the next run
- *      of the translator, so that old and new can be compared.
- * (U3) What a unit published outside of itself is withdrawn before it runs again: a unit's traces are
- *      those of its last run and nothing else.
+ * (U2) What a unit computed lives in its arena. The arena of the run before lives until the next
+ * run of the translator, so that old and new can be compared. (U3) What a unit published outside of
+ * itself is withdrawn before it runs again: a unit's traces are those of its last run and nothing
+ * else.
  */
 #ifndef SB_CONTROLPLANE_TRANSLATE_UNIT_H
 #define SB_CONTROLPLANE_TRANSLATE_UNIT_H
@@ -36,7 +36,7 @@ enum stage {
     STAGE_UPSTREAM, /* the upstream of a host, with its targets */
     STAGE_SECRET,   /* a Secret as a key pair */
     STAGE_CERTIFICATES,
-    STAGE_CLIENT,   /* a Kong service that has a client certificate */
+    STAGE_CLIENT, /* a Kong service that has a client certificate */
     STAGES
 };
 
@@ -61,10 +61,11 @@ struct unit_type {
 
 struct unit {
     const struct unit_type *type;
-    struct sb_str id, key;   /* "=service shop.cart.80", of which the key is the part behind the type */
-    struct sb_arena *arena;  /* of this run */
-    void *result, *before;   /* in the arenas of this run and of the one before */
-    void *state;             /* what outlives runs; the type's own */
+    struct sb_str id,
+        key; /* "=service shop.cart.80", of which the key is the part behind the type */
+    struct sb_arena *arena; /* of this run */
+    void *result, *before;  /* in the arenas of this run and of the one before */
+    void *state;            /* what outlives runs; the type's own */
     struct link *reads;
     SB_VEC(struct sb_translate_failure) failures;
     SB_VEC(struct entity *) entities; /* put by this run */
@@ -115,7 +116,7 @@ struct units {
     struct sb_map all;    /* id -> struct unit */
     struct sb_map topics; /* name -> struct topic */
     SB_VEC(struct unit *) dirty[STAGES];
-    SB_VEC(struct unit *) idle; /* lost their last reader */
+    SB_VEC(struct unit *) idle;          /* lost their last reader */
     SB_VEC(struct sb_arena *) graveyard; /* what changes may still point to */
     SB_VEC(struct unit *) dead;
     bool failures_changed;

@@ -39,7 +39,8 @@ void upstream_leave(struct sb_translator *t, struct unit *service, struct sb_str
     unit_dirty(t, u);
 }
 
-/* -- targets --------------------------------------------------------------------------------------- */
+/* -- targets
+ * --------------------------------------------------------------------------------------- */
 
 static void add_backend(struct sb_translator *t, struct unit *u, const struct seed *seed,
                         const struct backend *b, const struct served *served,
@@ -49,8 +50,7 @@ static void add_backend(struct sb_translator *t, struct unit *u, const struct se
     const char *error;
 
     if (!served->service) {
-        unit_fail(u, seed->parent,
-                  "can't add target for backend %.*s: no kubernetes service found",
+        unit_fail(u, seed->parent, "can't add target for backend %.*s: no kubernetes service found",
                   SB_ARG(b->service));
         return;
     }
@@ -69,7 +69,7 @@ static void put_targets(struct sb_translator *t, struct unit *u, const struct ou
 
     for (size_t i = 0; i < o->seed->nbackends; i++)
         add_backend(t, u, o->seed, &o->seed->backends[i], &o->served[i], targets);
-    sb_array_each(target, targets) {
+    sb_array_each (target, targets) {
         struct sb_str key = sb_arena_printf(u->arena, "%.*s/%.*s", SB_ARG(u->key),
                                             SB_ARG(sb_value_str_at(target, "target")));
         struct entity *e = unit_put(t, u, E_TARGETS, key, target);
@@ -79,7 +79,8 @@ static void put_targets(struct sb_translator *t, struct unit *u, const struct ou
     }
 }
 
-/* -- the unit -------------------------------------------------------------------------------------- */
+/* -- the unit
+ * -------------------------------------------------------------------------------------- */
 
 static void upstream_run(struct sb_translator *t, struct unit *u)
 {

@@ -20,7 +20,8 @@
 
 enum { HISTORIES = 6, ROUNDS = 100, CHANGES_MAX = 6, NAMES = 4 };
 
-/* -- random objects ------------------------------------------------------------------------------- */
+/* -- random objects -------------------------------------------------------------------------------
+ */
 
 static unsigned seed;
 
@@ -62,8 +63,9 @@ static void ingress(struct sb_buf *b, const char *ns, const char *name)
 
     sb_buf_cstr(b, "apiVersion: networking.k8s.io/v1\nkind: Ingress\n");
     metadata(b, ns, name, one_of(notes));
-    sb_buf_printf(b, "spec:\n%s", ONE_OF("  ingressClassName: kong\n", "  ingressClassName: kong\n",
-                                         "  ingressClassName: kong\n", ""));
+    sb_buf_printf(b, "spec:\n%s",
+                  ONE_OF("  ingressClassName: kong\n", "  ingressClassName: kong\n",
+                         "  ingressClassName: kong\n", ""));
     if (!pick(3))
         sb_buf_printf(b, "  defaultBackend: {service: {name: s%u, port: {number: 80}}}\n",
                       pick(NAMES));
@@ -112,7 +114,8 @@ static void slice(struct sb_buf *b, const char *ns, const char *name)
                   pick(9), ONE_OF("true", "false"), pick(9));
 }
 
-/* -- key pairs ------------------------------------------------------------------------------------ */
+/* -- key pairs ------------------------------------------------------------------------------------
+ */
 
 enum { PAIRS = 2 };
 static char *pairs[PAIRS]; /* as lines of a Secret's data */
@@ -225,7 +228,8 @@ static void change(struct sb_objects *objects)
     sb_arena_free(a);
 }
 
-/* -- comparing ------------------------------------------------------------------------------------ */
+/* -- comparing ------------------------------------------------------------------------------------
+ */
 
 /* Says where two texts part. */
 static void assert_same_text(const char *x, const char *y)
@@ -267,8 +271,8 @@ static void same_failures(const struct sb_translator *t, const struct sb_transla
 }
 
 /* What a reader of the changes holds: "entity key" -> its text. */
-static void follow(struct sb_map *mirror, struct sb_arena *keep, const struct sb_translated *changes,
-                   size_t n)
+static void follow(struct sb_map *mirror, struct sb_arena *keep,
+                   const struct sb_translated *changes, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         struct sb_str key =
@@ -297,7 +301,7 @@ static void same_entities(const struct sb_map *mirror, const struct sb_translato
 
     follow(&want, a, all, n);
     assert_int_equal(mirror->count, want.count);
-    sb_map_each(slot, &want) {
+    sb_map_each (slot, &want) {
         const struct sb_str *held = sb_map_get(mirror, slot->key);
 
         assert_non_null(held);
