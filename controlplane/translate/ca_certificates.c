@@ -112,6 +112,6 @@ static void ca_run(struct sb_translator *t, struct unit *u)
 
 const struct unit_type ca_certificates_type = {
     .name = "ca certificates",
-    .stage = STAGE_CERTIFICATES,
+    .stage = STAGE_PAIR,
     .run = ca_run,
 };

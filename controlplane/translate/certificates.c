@@ -1,13 +1,15 @@
 /* certificates.c - which key pair answers for which host (kic-translation.md 9).
  *
- *     claims in order     first claim of a host wins     equal pairs are one certificate
- *     shop/a: x, y   ──>  shop/a: x, y              ──>  certificate (shop/a, ops/copy)  x y
- *     shop/b: y      ──>  shop/b: -                 ──>  certificate (shop/b)            -
- *     ops/copy: x    ──>  ops/copy: -
+ *     claims in order    key pair of a Secret            certificate by content
+ *     shop/a: x, y  ──>  shop/a    ─────────────────┬──> the oldest's id and tags
+ *     ops/copy: z   ──>  ops/copy  ── equal to it ──┘
+ *     shop/b: y     ──>  shop/b    ────────────────────> another, without hosts
+ *        |
+ *        '── host: the first claim has it ──> sni of that claim's certificate
  *
- * A Secret is read and checked by a unit of its own, once, whoever claims it. The merging is done
- * anew whenever a claim or a Secret changes: it is one pass over the claims. What it keeps of them
- * is copied, for a source may run again and claim the same.
+ * (C1) A claim is in the list of its Secret's unit and in the slot of each of its hosts.
+ * (C2) A Secret's unit knows the id that stands for it; when that changes, the slots of all hosts
+ *      claimed with it are put anew. A host is not passed on because the Secret is no good.
  */
 #include <stdlib.h>
 
@@ -16,9 +18,7 @@
 #include "controlplane/translate/translator.h"
 #include "shared/digest.h"
 
-/* -- a Secret as a key pair
- * ------------------------------------------------------------------------ */
-
+/* What a run found in the Secret. */
 struct pair {
     bool exists, good;
     struct sb_str ref;         /* "Secret/ns/name" */
@@ -27,6 +27,136 @@ struct pair {
     struct sb_str digest; /* of both: equal for equal pairs */
     struct sb_value *tags;
 };
+
+struct holder {
+    struct sorted claims;
+    bool serves; /* has a certificate, with this id and key; on the heap */
+    struct sb_str id, key;
+};
+
+/* -- claims
+ * ---------------------------------------------------------------------------------------- */
+
+int claim_cmp(const void *a, const void *b)
+{
+    return order_cmp(&((const struct claim *)a)->order, &((const struct claim *)b)->order);
+}
+
+void claim_join(struct sb_translator *t, struct claim *claim)
+{
+    struct unit *u = claim->pair = unit_of(t, &pair_type, claim->secret);
+    struct holder *h;
+
+    if (!u->state)
+        u->state = sb_xcalloc(1, sizeof *h);
+    h = u->state;
+    sorted_insert(&h->claims, claim, claim_cmp);
+    for (size_t i = 0; i < claim->nhosts; i++)
+        slot_claim(&t->snis, claim->hosts[i], claim);
+    unit_dirty(t, u);
+}
+
+void claim_leave(struct sb_translator *t, struct claim *claim)
+{
+    struct holder *h = claim->pair->state;
+
+    sorted_remove(&h->claims, claim, claim_cmp);
+    for (size_t i = 0; i < claim->nhosts; i++)
+        slot_leave(&t->snis, claim->hosts[i], claim);
+    unit_dirty(t, claim->pair);
+}
+
+void sni_put(struct sb_translator *t, struct slot *slot)
+{
+    const struct claim *claim = slot->claimants.p[0];
+    const struct holder *h = claim->pair->state;
+    struct sb_arena *a = claim->arena;
+    struct sb_value *sni = sb_value_object(a), *ref = sb_value_object(a);
+    struct entity *e;
+
+    if (!h->serves)
+        return;
+    set_str(a, ref, "id", sb_arena_str(a, h->id));
+    set_value(a, sni, "certificate", ref);
+    set_str(a, sni, "name", sb_arena_str(a, slot->key));
+    e = slot_put(t, slot, E_SNIS, slot->key, sni);
+    entity_parent(e, E_CERTIFICATES, sb_arena_str(a, h->key));
+    entity_objects(e, &claim->parent, 1);
+}
+
+/* -- certificates
+ * ---------------------------------------------------------------------------------- */
+
+int pair_cmp(const void *a, const void *b)
+{
+    const struct unit *x = a, *y = b;
+    const struct pair *p = x->result, *q = y->result;
+    int c = sb_str_cmp(p->created, q->created);
+
+    if (!c)
+        c = sb_str_cmp(p->id, q->id);
+    return c ? c : sb_str_cmp(x->key, y->key);
+}
+
+static void set_text_of(struct sb_str *text, struct sb_str to)
+{
+    char *p = sb_xmalloc(to.len);
+
+    memcpy(p, to.p ? to.p : "", to.len);
+    free((char *)text->p);
+    *text = sb_str_n(p, to.len);
+}
+
+/* (C2) */
+static void serve(struct sb_translator *t, struct unit *u, bool serves, struct sb_str id,
+                  struct sb_str key)
+{
+    struct holder *h = u->state;
+
+    if (h->serves == serves && sb_str_eq(h->id, id) && sb_str_eq(h->key, key))
+        return;
+    h->serves = serves;
+    set_text_of(&h->id, id);
+    set_text_of(&h->key, key);
+    for (size_t i = 0; i < h->claims.len; i++) {
+        const struct claim *claim = h->claims.p[i];
+
+        for (size_t k = 0; k < claim->nhosts; k++)
+            slot_touch(&t->snis, claim->hosts[k]);
+    }
+    unit_changed(t, u);
+}
+
+void certificate_put(struct sb_translator *t, struct slot *slot)
+{
+    struct unit *first = slot->claimants.p[0];
+    const struct pair *oldest = first->result;
+    struct sb_value *value = sb_value_object(first->arena);
+    struct entity *e;
+
+    set_str(first->arena, value, "cert", oldest->cert);
+    set_str(first->arena, value, "id", oldest->id);
+    set_str(first->arena, value, "key", oldest->key);
+    set_value(first->arena, value, "tags", oldest->tags);
+    e = slot_put(t, slot, E_CERTIFICATES, slot->key, value);
+    entity_objects(e, &oldest->ref, 1);
+    for (size_t i = 0; i < slot->claimants.len; i++)
+        serve(t, slot->claimants.p[i], true, oldest->id, slot->key);
+}
+
+struct sb_str certificate_id(struct sb_translator *t, struct unit *u, struct sb_str secret)
+{
+    struct unit *pair = unit_find(t, &pair_type, secret);
+    const struct holder *h = pair ? pair->state : NULL;
+
+    if (!h)
+        return SB_STR("");
+    read_unit(t, u, pair);
+    return h->serves ? h->id : SB_STR("");
+}
+
+/* -- key pairs
+ * ------------------------------------------------------------------------------------- */
 
 static struct sb_str digest_of(struct sb_arena *a, const struct pair *p)
 {
@@ -37,267 +167,99 @@ static struct sb_str digest_of(struct sb_arena *a, const struct pair *p)
     return sb_hex(a, digest, sizeof digest);
 }
 
-static void secret_run(struct sb_translator *t, struct unit *u)
+/* Checking costs far more than reading: it is done once for the same content. */
+static bool is_good(const struct pair *p, const struct pair *before)
 {
-    struct sb_str name = u->key, ns = {0};
-    struct pair *p = u->result = SB_NEW(u->arena, struct pair);
-    const struct sb_value *secret;
+    if (before && sb_str_eq(before->digest, p->digest))
+        return before->good;
+    return pem_is_pair(p->cert, p->key);
+}
 
-    sb_assert(sb_str_split(&name, '/', &ns));
-    secret = read_object(t, u, "Secret", ns, name);
-    unit_changed(t, u);
-    if (!secret)
-        return;
+static void pair_read(struct unit *u, struct pair *p, const struct sb_value *secret)
+{
+    struct sb_arena *a = u->arena;
+
     p->exists = true;
-    p->ref = object_ref(u->arena, secret);
-    p->id = sb_arena_str(u->arena, sb_value_str_at(secret, "metadata.uid"));
-    p->created = sb_arena_str(u->arena, sb_value_str_at(secret, "metadata.creationTimestamp"));
-    p->tags = tags_of(u->arena, secret);
-    if (!object_data(u->arena, secret, "tls.crt", &p->cert) ||
-        !object_data(u->arena, secret, "tls.key", &p->key))
+    p->ref = object_ref(a, secret);
+    p->id = sb_arena_str(a, sb_value_str_at(secret, "metadata.uid"));
+    p->created = sb_arena_str(a, sb_value_str_at(secret, "metadata.creationTimestamp"));
+    p->tags = tags_of(a, secret);
+    if (!object_data(a, secret, "tls.crt", &p->cert) || !object_data(a, secret, "tls.key", &p->key))
         return;
     p->cert = sb_str_trim(p->cert);
     p->key = sb_str_trim(p->key);
-    p->good = pem_is_pair(p->cert, p->key);
-    p->digest = digest_of(u->arena, p);
+    p->digest = digest_of(a, p);
+    p->good = is_good(p, u->before);
 }
 
-const struct unit_type secret_type = {
-    .name = "key pair",
-    .stage = STAGE_SECRET,
-    .on_demand = true,
-    .run = secret_run,
-};
-
-/* -- merging
- * --------------------------------------------------------------------------------------- */
-
-struct texts {
-    struct texts *next;
-    struct sb_str text;
-};
-
-/* All that is claimed of a Secret. */
-struct claimed {
-    struct claimed *next;
-    struct sb_str secret; /* "ns/name" */
-    const struct pair *pair;
-    struct texts *parents, *hosts;
-    struct certificate *certificate;
-};
-
-struct certificate {
-    struct certificate *next;
-    const struct pair *oldest; /* gives id and tags */
-    struct claimed *first;     /* gives the text: all are equal */
-    struct texts *hosts;
-    size_t nhosts;
-};
-
-struct merge {
-    struct sb_translator *t;
-    struct unit *u;
-    struct sb_map secrets, hosts, pairs; /* claimed by "ns/name"; seen; certificate by digest */
-    struct claimed *claimed, **last_claimed;
-    struct certificate *certificates;
-    struct sb_map *ids;
-};
-
-static void text_add(struct sb_arena *a, struct texts **list, struct sb_str text)
+/* Each parent once, though it may claim the Secret more than once: claims of one object follow each
+ * other. */
+static void pair_blame(struct unit *u, const struct holder *h, const struct pair *p)
 {
-    struct texts *item;
+    static const char words[] = "failed to construct certificate from secret";
+    struct sb_str last = {0};
 
-    for (item = *list; item; item = item->next) {
-        if (sb_str_eq(item->text, text))
-            return;
-    }
-    item = SB_NEW(a, struct texts);
-    *item = (struct texts){*list, sb_arena_str(a, text)};
-    *list = item;
-}
+    for (size_t i = 0; i < h->claims.len; i++) {
+        const struct claim *claim = h->claims.p[i];
 
-static struct claimed *claimed_of(struct merge *m, struct sb_str secret)
-{
-    struct claimed *c = sb_map_get(&m->secrets, secret);
-
-    if (c)
-        return c;
-    c = SB_NEW(m->u->arena, struct claimed);
-    c->secret = secret;
-    c->pair = read_unit(m->t, m->u, &secret_type, secret)->result;
-    *m->last_claimed = c;
-    m->last_claimed = &c->next;
-    sb_map_set(&m->secrets, secret, c);
-    return c;
-}
-
-static void take_claim(struct merge *m, const struct claim *claim)
-{
-    struct sb_arena *a = m->u->arena;
-    struct sb_str secret =
-        sb_arena_printf(a, "%.*s/%.*s", SB_ARG(claim->ns), SB_ARG(claim->secret));
-    struct claimed *c = claimed_of(m, secret);
-
-    text_add(a, &c->parents, claim->parent);
-    for (size_t i = 0; i < claim->nhosts; i++) {
-        struct texts *host;
-
-        if (sb_map_get(&m->hosts, claim->hosts[i]))
+        if (sb_str_eq(claim->parent, last))
             continue;
-        host = SB_NEW(a, struct texts);
-        *host = (struct texts){c->hosts, sb_arena_str(a, claim->hosts[i])};
-        c->hosts = host;
-        sb_map_set(&m->hosts, host->text, c);
-    }
-}
-
-static void take_claims(struct merge *m)
-{
-    for (size_t i = 0; i < m->t->claimants.len; i++) {
-        const struct source *s = m->t->claimants.p[i]->result;
-
-        for (const struct claim *claim = s->claims; claim; claim = claim->next)
-            take_claim(m, claim);
-    }
-    for (size_t i = 0; i < m->t->clients.len; i++) {
-        const struct outcome *o = m->t->clients.p[i]->result;
-        struct claimed *c = claimed_of(m, sb_arena_str(m->u->arena, o->client));
-
-        text_add(m->u->arena, &c->parents, o->client_parent);
-    }
-}
-
-static bool is_older(const struct pair *a, const struct pair *b)
-{
-    int c = sb_str_cmp(a->created, b->created);
-
-    return c ? c < 0 : sb_str_cmp(a->id, b->id) < 0;
-}
-
-static struct certificate *certificate_of(struct merge *m, struct claimed *c)
-{
-    struct certificate *cert = sb_map_get(&m->pairs, c->pair->digest);
-
-    if (!cert) {
-        cert = SB_NEW(m->u->arena, struct certificate);
-        cert->first = c;
-        cert->oldest = c->pair;
-        cert->next = m->certificates;
-        m->certificates = cert;
-        sb_map_set(&m->pairs, c->pair->digest, cert);
-    } else if (is_older(c->pair, cert->oldest)) {
-        cert->oldest = c->pair;
-    }
-    return cert;
-}
-
-static void blame(struct merge *m, const struct claimed *c)
-{
-    const char *words = "failed to construct certificate from secret";
-
-    for (const struct texts *parent = c->parents; parent; parent = parent->next) {
-        if (!c->pair->exists)
-            unit_fail(m->u, parent->text, "Failed to fetch the secret (%.*s)", SB_ARG(c->secret));
+        last = claim->parent;
+        if (p->exists)
+            unit_fail(u, claim->parent, words);
         else
-            unit_fail(m->u, parent->text, "%s", words);
+            unit_fail(u, claim->parent, "Failed to fetch the secret (%.*s)", SB_ARG(u->key));
     }
-    if (c->pair->exists)
-        unit_fail(m->u, c->pair->ref, "%s", words);
+    if (p->exists)
+        unit_fail(u, p->ref, words);
 }
 
-static void merge_pairs(struct merge *m)
+static void pair_run(struct sb_translator *t, struct unit *u)
 {
-    for (struct claimed *c = m->claimed; c; c = c->next) {
-        if (!c->pair->good) {
-            blame(m, c);
-            continue;
-        }
-        c->certificate = certificate_of(m, c);
-        for (struct texts *host = c->hosts, *next; host; host = next) {
-            next = host->next;
-            host->next = c->certificate->hosts;
-            c->certificate->hosts = host;
-            c->certificate->nhosts++;
-        }
-    }
-}
+    const struct holder *h = u->state;
+    struct pair *p = u->result = SB_NEW(u->arena, struct pair);
+    struct sb_str name = u->key, ns = {0};
+    const struct sb_value *secret;
 
-/* -- publishing
- * ------------------------------------------------------------------------------------ */
-
-static void put_snis(struct merge *m, const struct certificate *c, const struct entity *e)
-{
-    struct sb_arena *a = m->u->arena;
-
-    for (const struct texts *host = c->hosts; host; host = host->next) {
-        struct sb_value *sni = sb_value_object(a), *ref = sb_value_object(a);
-        struct entity *child;
-
-        set_str(a, ref, "id", c->oldest->id);
-        set_value(a, sni, "certificate", ref);
-        set_str(a, sni, "name", host->text);
-        child = unit_put(m->t, m->u, E_SNIS, host->text, sni);
-        entity_parent(child, E_CERTIFICATES, e->key);
-        entity_objects(child, e->objects, e->nobjects);
+    u->gone = !h->claims.len;
+    if (u->gone)
+        return;
+    sb_assert(sb_str_split(&name, '/', &ns));
+    secret = read_object(t, u, "Secret", ns, name);
+    if (secret)
+        pair_read(u, p, secret);
+    if (p->good) {
+        slot_claim(&t->certificates, p->digest, u);
+    } else {
+        serve(t, u, false, SB_STR(""), SB_STR(""));
+        pair_blame(u, h, p);
     }
 }
 
-static void put_certificate(struct merge *m, const struct certificate *c)
+static void pair_withdraw(struct sb_translator *t, struct unit *u)
 {
-    struct sb_arena *a = m->u->arena;
-    struct sb_value *value = sb_value_object(a);
-    struct entity *e;
+    const struct pair *p = u->result;
 
-    set_str(a, value, "cert", c->first->pair->cert);
-    set_str(a, value, "id", c->oldest->id);
-    set_str(a, value, "key", c->first->pair->key);
-    set_value(a, value, "tags", c->oldest->tags);
-    e = unit_put(m->t, m->u, E_CERTIFICATES, c->oldest->id.len ? c->oldest->id : c->oldest->digest,
-                 value);
-    entity_objects(e, &c->oldest->ref, 1);
-    put_snis(m, c, e);
+    if (p && p->good)
+        slot_leave(&t->certificates, p->digest, u);
 }
 
-static void publish(struct merge *m)
+static void pair_release(struct unit *u)
 {
-    for (const struct certificate *c = m->certificates; c; c = c->next)
-        put_certificate(m, c);
-    for (const struct claimed *c = m->claimed; c; c = c->next) {
-        if (c->certificate && c->certificate->oldest->id.len)
-            sb_map_set(m->ids, c->secret, (void *)&c->certificate->oldest->id);
-    }
+    struct holder *h = u->state;
+
+    if (!h)
+        return;
+    sb_vec_release(&h->claims);
+    free((char *)h->id.p);
+    free((char *)h->key.p);
+    free(h);
 }
 
-static void ids_release(void *arg)
-{
-    sb_map_release(arg);
-}
-
-static void certificates_run(struct sb_translator *t, struct unit *u)
-{
-    struct merge m = {.t = t, .u = u, .last_claimed = &m.claimed};
-
-    u->result = m.ids = SB_NEW(u->arena, struct sb_map);
-    sb_arena_defer(u->arena, ids_release, m.ids);
-    read_topic(t, u, TOPIC_CLAIMS);
-    take_claims(&m);
-    merge_pairs(&m);
-    publish(&m);
-    sb_map_release(&m.secrets);
-    sb_map_release(&m.hosts);
-    sb_map_release(&m.pairs);
-    unit_changed(t, u);
-}
-
-const struct unit_type certificates_type = {
-    .name = "certificates",
-    .stage = STAGE_CERTIFICATES,
-    .run = certificates_run,
+const struct unit_type pair_type = {
+    .name = "key pair",
+    .stage = STAGE_PAIR,
+    .run = pair_run,
+    .withdraw = pair_withdraw,
+    .release = pair_release,
 };
-
-struct sb_str certificate_id(const struct unit *certificates, struct sb_str secret)
-{
-    const struct sb_str *id = sb_map_get(certificates->result, secret);
-
-    return id ? *id : SB_STR("");
-}

@@ -74,8 +74,10 @@ static void put_kind(struct nest *n, const struct sb_translator *t, enum entity_
     struct sb_map_slot *slot;
     size_t len = 0;
 
-    sb_map_each (slot, map)
-        list[len++] = slot->value;
+    sb_map_each (slot, map) {
+        if (entity_is(slot->value))
+            list[len++] = slot->value;
+    }
     qsort(list, len, sizeof *list, by_field);
     for (size_t i = 0; i < len; i++)
         put(n, list[i]);

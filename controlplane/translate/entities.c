@@ -46,6 +46,7 @@ struct entity *entity_put(struct entities *es, const void *owner, enum entity_ki
         e = entity_new(es, kind, key);
     touch(es, e);
     e->owner = owner;
+    e->lists++;
     e->value = value;
     entity_parent(e, E_NONE, SB_STR(""));
     entity_objects(e, NULL, 0);
@@ -66,10 +67,10 @@ void entity_objects(struct entity *e, const struct sb_str *objects, size_t n)
 
 void entity_withdraw(struct entities *es, const void *owner, struct entity *e)
 {
-    if (e->owner != owner)
-        return;
     touch(es, e);
-    e->value = NULL;
+    e->lists--;
+    if (e->owner == owner)
+        e->value = NULL;
 }
 
 void entities_begin(struct entities *es)
@@ -129,7 +130,7 @@ void entities_end(struct entities *es)
         }
         e->touched = false;
         e->before = NULL;
-        if (!e->value) {
+        if (!e->value && !e->lists) {
             sb_map_remove(&es->kinds[e->kind], e->key);
             sb_vec_push(&es->dropped, e);
         }

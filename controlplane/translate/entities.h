@@ -31,7 +31,8 @@ extern const char *const entity_names[ENTITY_KINDS];
 struct entity {
     enum entity_kind kind, parent_kind;
     struct sb_str key;            /* ours */
-    const void *owner;            /* a unit, or a slot */
+    const void *owner;            /* a unit, or a slot: who put it last */
+    unsigned lists;               /* of owners that hold it */
     struct sb_str parent;         /* with value and objects: in the arena of the unit that put it */
     const struct sb_value *value; /* NULL: withdrawn */
     const struct sb_str *objects;
@@ -50,12 +51,19 @@ struct entities {
     SB_VEC(struct sb_translated) changes;
 };
 
-/* Sets the value; parent and objects are empty until they are set. */
+/* Sets the value; parent and objects are empty until they are set. The owner keeps the entity in a
+ * list, once for each put, and withdraws what is in it. */
 struct entity *entity_put(struct entities *es, const void *owner, enum entity_kind kind,
                           struct sb_str key, const struct sb_value *value);
 void entity_parent(struct entity *e, enum entity_kind kind, struct sb_str key);
 void entity_objects(struct entity *e, const struct sb_str *objects, size_t n);
 void entity_withdraw(struct entities *es, const void *owner, struct entity *e);
+
+/* It has a value. */
+static inline bool entity_is(const struct entity *e)
+{
+    return e->value != NULL;
+}
 
 void entities_begin(struct entities *es); /* a run: forgets the changes of the one before */
 void entities_end(struct entities *es);   /* finds out what changed */

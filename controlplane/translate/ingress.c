@@ -511,8 +511,7 @@ static void ingress_tls(const struct ingress *in)
         if (!secret.len || !sb_is(hosts, SB_V_ARRAY) || !hosts->count)
             continue;
         claim = source_claim(in->u, in->source);
-        claim->ns = in->ns;
-        claim->secret = sb_arena_str(in->a, secret);
+        claim->secret = sb_arena_printf(in->a, "%.*s/%.*s", SB_ARG(in->ns), SB_ARG(secret));
         claim->parent = in->ref;
         claim->hosts = texts = SB_NEW_N(in->a, struct sb_str, hosts->count);
         sb_array_each (host, hosts) {

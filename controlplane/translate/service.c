@@ -18,7 +18,7 @@
 #include "shared/digest.h"
 
 struct service {
-    SB_VEC(struct part *) parts;
+    struct sorted parts;
 };
 
 /* -- parts
@@ -31,45 +31,23 @@ int part_cmp(const void *a, const void *b)
     return order_cmp(&x->order, &y->order);
 }
 
-static size_t position(const struct service *s, const struct part *part)
-{
-    size_t low = 0, high = s->parts.len;
-
-    while (low < high) {
-        size_t mid = (low + high) / 2;
-
-        if (part_cmp(s->parts.p[mid], part) < 0)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
-}
-
 void part_join(struct sb_translator *t, struct part *part)
 {
     struct unit *u = part->service = unit_of(t, &service_type, part->seed->name);
     struct service *s;
-    size_t at;
 
     if (!u->state)
         u->state = sb_xcalloc(1, sizeof *s);
     s = u->state;
-    at = position(s, part);
-    sb_vec_push(&s->parts, part);
-    memmove(s->parts.p + at + 1, s->parts.p + at, (s->parts.len - 1 - at) * sizeof *s->parts.p);
-    s->parts.p[at] = part;
+    sorted_insert(&s->parts, part, part_cmp);
     unit_dirty(t, u);
 }
 
 void part_leave(struct sb_translator *t, struct part *part)
 {
     struct service *s = part->service->state;
-    size_t at = position(s, part);
 
-    sb_assert(at < s->parts.len && s->parts.p[at] == part);
-    s->parts.len--;
-    memmove(s->parts.p + at, s->parts.p + at + 1, (s->parts.len - at) * sizeof *s->parts.p);
+    sorted_remove(&s->parts, part, part_cmp);
     if (part->claimed)
         slot_leave(&t->routes, part->route_name, part);
     part->claimed = false;
@@ -150,20 +128,21 @@ static bool counts(const struct choice *c, const struct part *part)
 
 static struct choice choose(struct unit *u, const struct service *s)
 {
-    struct choice c = {.rank = s->parts.p[s->parts.len - 1]->order.rank};
-    struct part **part;
+    const struct part *highest = s->parts.p[s->parts.len - 1];
+    struct choice c = {.rank = highest->order.rank};
 
-    sb_vec_each (part, &s->parts) {
-        if (!counts(&c, *part) || !(*part)->error.len)
+    for (size_t i = 0; i < s->parts.len; i++) {
+        const struct part *part = s->parts.p[i];
+
+        if (!counts(&c, part) || !part->error.len)
             continue;
-        unit_fail(u, (*part)->object, "%.*s", SB_ARG((*part)->error));
+        unit_fail(u, part->object, "%.*s", SB_ARG(part->error));
         c.only_last = true;
     }
-    sb_vec_each (part, &s->parts) {
-        if (counts(&c, *part)) {
-            c.seed = (*part)->seed;
-            break;
-        }
+    for (size_t i = 0; i < s->parts.len && !c.seed; i++) {
+        const struct part *part = s->parts.p[i];
+
+        c.seed = counts(&c, part) ? part->seed : NULL;
     }
     return c;
 }
@@ -301,8 +280,18 @@ static void client_certificate(struct sb_translator *t, struct unit *u, struct o
         unit_fail(u, ref, "Client certificate requested for incompatible service protocol '%s'",
                   o->seed->protocol);
     } else {
+        struct claim *claim = SB_NEW(u->arena, struct claim);
+
         o->client = sb_arena_printf(u->arena, "%.*s/%.*s", SB_ARG(ns), SB_ARG(name));
-        o->client_parent = ref;
+        *claim = (struct claim){
+            .next = o->claims,
+            .arena = u->arena,
+            .secret = o->client,
+            .parent = ref,
+        };
+        claim->order.ns = u->key;
+        claim->order.index = o->claims ? o->claims->order.index + 1 : 0;
+        o->claims = claim;
     }
 }
 
@@ -465,42 +454,34 @@ static void find_backends(struct sb_translator *t, struct unit *u, struct outcom
 static void claim_names(struct sb_translator *t, const struct service *s, const struct choice *c,
                         bool exists)
 {
-    struct part **part;
+    for (size_t i = 0; i < s->parts.len; i++) {
+        struct part *part = s->parts.p[i];
+        bool wanted = exists && counts(c, part);
 
-    sb_vec_each (part, &s->parts) {
-        bool wanted = exists && counts(c, *part);
-
-        if (wanted == (*part)->claimed)
+        if (wanted == part->claimed)
             continue;
-        (*part)->claimed = wanted;
+        part->claimed = wanted;
         if (wanted)
-            slot_claim(&t->routes, (*part)->route_name, *part);
+            slot_claim(&t->routes, part->route_name, part);
         else
-            slot_leave(&t->routes, (*part)->route_name, *part);
+            slot_leave(&t->routes, part->route_name, part);
     }
-}
-
-static int by_unit(const struct unit *a, const struct unit *b)
-{
-    return sb_str_cmp(a->key, b->key);
 }
 
 static void service_publish(struct sb_translator *t, struct unit *u, const struct outcome *o)
 {
-    const struct outcome *before = u->before;
     struct entity *e;
 
     if (o->seed)
         upstream_join(t, u, o->seed->host);
+    for (struct claim *claim = o->claims; claim; claim = claim->next)
+        claim_join(t, claim);
     if (o->client.len) {
-        units_insert(&t->clients, u, by_unit);
         unit_dirty(t, unit_of(t, &client_type, u->key));
     } else if (o->value) {
         e = unit_put(t, u, E_SERVICES, u->key, o->value);
         entity_objects(e, o->objects, o->nobjects);
     }
-    if (!sb_str_eq(o->client, before ? before->client : SB_STR("")))
-        topic_changed(t, TOPIC_CLAIMS);
 }
 
 static void service_run(struct sb_translator *t, struct unit *u)
@@ -529,10 +510,9 @@ static void service_withdraw(struct sb_translator *t, struct unit *u)
         return;
     if (o->seed)
         upstream_leave(t, u, o->seed->host);
-    if (!o->client.len)
-        return;
-    units_remove(&t->clients, u, by_unit);
-    client = unit_find(t, &client_type, u->key);
+    for (struct claim *claim = o->claims; claim; claim = claim->next)
+        claim_leave(t, claim);
+    client = o->client.len ? unit_find(t, &client_type, u->key) : NULL;
     if (client)
         unit_dirty(t, client);
 }
@@ -557,7 +537,7 @@ const struct unit_type service_type = {
 /* -- with a client certificate
  * --------------------------------------------------------------------- */
 
-/* The certificate's id is known only when all certificates are. */
+/* The id of a certificate is known only when all Secrets with the same pair are. */
 static void client_run(struct sb_translator *t, struct unit *u)
 {
     const struct unit *service = unit_find(t, &service_type, u->key);
@@ -569,7 +549,7 @@ static void client_run(struct sb_translator *t, struct unit *u)
     u->gone = !o || !o->client.len;
     if (u->gone || !o->value)
         return;
-    id = certificate_id(read_unit(t, u, &certificates_type, SB_STR("")), o->client);
+    id = certificate_id(t, u, o->client);
     value = sb_value_copy(u->arena, o->value);
     if (id.len)
         set_str(u->arena, value, "client_certificate", sb_arena_str(u->arena, id));

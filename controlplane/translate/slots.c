@@ -27,42 +27,19 @@ static void dirty(struct slots *slots, struct slot *slot)
     sb_vec_push(&slots->dirty, slot);
 }
 
-static size_t position(const struct slots *slots, const struct slot *slot, const void *who)
-{
-    size_t low = 0, high = slot->claimants.len;
-
-    while (low < high) {
-        size_t mid = (low + high) / 2;
-
-        if (slots->cmp(slot->claimants.p[mid], who) < 0)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
-}
-
 void slot_claim(struct slots *slots, struct sb_str key, void *who)
 {
     struct slot *slot = slot_of(slots, key);
-    size_t at = position(slots, slot, who);
 
-    sb_vec_push(&slot->claimants, who);
-    memmove(slot->claimants.p + at + 1, slot->claimants.p + at,
-            (slot->claimants.len - 1 - at) * sizeof(void *));
-    slot->claimants.p[at] = who;
+    sorted_insert(&slot->claimants, who, slots->cmp);
     dirty(slots, slot);
 }
 
 void slot_leave(struct slots *slots, struct sb_str key, void *who)
 {
     struct slot *slot = slot_of(slots, key);
-    size_t at = position(slots, slot, who);
 
-    sb_assert(at < slot->claimants.len && slot->claimants.p[at] == who);
-    slot->claimants.len--;
-    memmove(slot->claimants.p + at, slot->claimants.p + at + 1,
-            (slot->claimants.len - at) * sizeof(void *));
+    sorted_remove(&slot->claimants, who, slots->cmp);
     dirty(slots, slot);
 }
 

@@ -8,16 +8,17 @@
 #define SB_CONTROLPLANE_TRANSLATE_SLOTS_H
 
 #include "controlplane/translate/entities.h"
+#include "controlplane/translate/sorted.h"
 
 struct slot {
     struct sb_str key;
-    SB_VEC(void *) claimants;         /* in order */
+    struct sorted claimants;
     SB_VEC(struct entity *) entities; /* that were put for them */
     bool dirty;
 };
 
 struct slots {
-    int (*cmp)(const void *a, const void *b);                /* a total order of claimants */
+    sorted_cmp *cmp;                                         /* a total order of claimants */
     void (*put)(struct sb_translator *t, struct slot *slot); /* puts what the claimants give */
     struct sb_map all;
     SB_VEC(struct slot *) dirty;

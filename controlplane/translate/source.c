@@ -69,6 +69,9 @@ struct claim *source_claim(struct unit *u, struct source *s)
 {
     struct claim *claim = SB_NEW(u->arena, struct claim);
 
+    claim->arena = u->arena;
+    claim->order = s->order;
+    claim->order.index = s->nclaims++;
     *s->last_claim = claim;
     s->last_claim = &claim->next;
     return claim;
@@ -84,36 +87,12 @@ static struct source *source_new(struct unit *u)
     return s;
 }
 
-static int by_source(const struct unit *a, const struct unit *b)
+static int by_source(const void *a, const void *b)
 {
-    const struct source *x = a->result, *y = b->result;
+    const struct source *x = ((const struct unit *)a)->result;
+    const struct source *y = ((const struct unit *)b)->result;
 
     return order_cmp(&x->order, &y->order);
-}
-
-/* -- publishing
- * ------------------------------------------------------------------------------------ */
-
-static bool same_hosts(const struct claim *a, const struct claim *b)
-{
-    for (size_t i = 0; i < a->nhosts; i++) {
-        if (!sb_str_eq(a->hosts[i], b->hosts[i]))
-            return false;
-    }
-    return true;
-}
-
-static bool same_claims(const struct source *a, const struct source *b)
-{
-    const struct claim *x = a ? a->claims : NULL, *y = b ? b->claims : NULL;
-
-    if (x && y && order_cmp(&a->order, &b->order))
-        return false;
-    for (; x && y; x = x->next, y = y->next) {
-        if (!sb_str_eq(x->secret, y->secret) || x->nhosts != y->nhosts || !same_hosts(x, y))
-            return false;
-    }
-    return !x && !y;
 }
 
 static void source_publish(struct sb_translator *t, struct unit *u)
@@ -122,12 +101,10 @@ static void source_publish(struct sb_translator *t, struct unit *u)
 
     for (struct part *part = s->parts; part; part = part->next)
         part_join(t, part);
-    if (s->claims)
-        units_insert(&t->claimants, u, by_source);
-    if (!same_claims(u->before, s))
-        topic_changed(t, TOPIC_CLAIMS);
+    for (struct claim *claim = s->claims; claim; claim = claim->next)
+        claim_join(t, claim);
     if (s->has_default) {
-        units_insert(&t->defaults, u, by_source);
+        sorted_insert(&t->defaults, u, by_source);
         topic_changed(t, TOPIC_DEFAULTS);
     }
 }
@@ -140,10 +117,10 @@ static void source_withdraw(struct sb_translator *t, struct unit *u)
         return;
     for (struct part *part = s->parts; part; part = part->next)
         part_leave(t, part);
-    if (s->claims)
-        units_remove(&t->claimants, u, by_source);
+    for (struct claim *claim = s->claims; claim; claim = claim->next)
+        claim_leave(t, claim);
     if (s->has_default) {
-        units_remove(&t->defaults, u, by_source);
+        sorted_remove(&t->defaults, u, by_source);
         topic_changed(t, TOPIC_DEFAULTS);
     }
 }
@@ -197,7 +174,8 @@ static void default_run(struct sb_translator *t, struct unit *u)
 
     read_topic(t, u, TOPIC_DEFAULTS);
     if (t->defaults.len) {
-        const struct source *oldest = t->defaults.p[0]->result;
+        const struct unit *first = t->defaults.p[0];
+        const struct source *oldest = first->result;
         const struct sb_value *ingress =
             read_object(t, u, "Ingress", oldest->order.ns, oldest->order.name);
 

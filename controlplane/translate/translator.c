@@ -89,11 +89,12 @@ struct sb_translator *sb_translator_new(const struct sb_translate_settings *sett
     t->settings = settings;
     t->objects = objects;
     t->routes = (struct slots){.cmp = part_cmp, .put = route_put};
+    t->certificates = (struct slots){.cmp = pair_cmp, .put = certificate_put};
+    t->snis = (struct slots){.cmp = claim_cmp, .put = sni_put};
     sb_buf_init(&t->name, 0);
     sb_buf_init(&t->key, 0);
     identity_init(t);
     unit_of(t, &default_type, SB_STR(""));
-    unit_of(t, &certificates_type, SB_STR(""));
     unit_of(t, &ca_certificates_type, SB_STR(""));
     note_all(t);
     t->noted = true;
@@ -106,13 +107,24 @@ void sb_translator_free(struct sb_translator *t)
         return;
     units_release(t);
     slots_release(&t->routes);
+    slots_release(&t->certificates);
+    slots_release(&t->snis);
     entities_release(&t->entities);
     sb_vec_release(&t->defaults);
-    sb_vec_release(&t->claimants);
-    sb_vec_release(&t->clients);
     sb_buf_release(&t->name);
     sb_buf_release(&t->key);
     free(t);
+}
+
+/* Names are given once all who want them have spoken. */
+static void stage_settle(struct sb_translator *t, enum stage stage)
+{
+    if (stage == STAGE_SERVICE)
+        slots_settle(t, &t->routes);
+    if (stage != STAGE_PAIR)
+        return;
+    slots_settle(t, &t->certificates); /* touches the hosts of those whose id changed */
+    slots_settle(t, &t->snis);
 }
 
 size_t sb_translator_run(struct sb_translator *t, const struct sb_translated **changes)
@@ -123,10 +135,8 @@ size_t sb_translator_run(struct sb_translator *t, const struct sb_translated **c
     units_bury(t);
     for (enum stage stage = 0; stage < STAGES; stage++) {
         units_run(t, stage);
-        if (stage == STAGE_SERVICE)
-            slots_settle(t, &t->routes);
+        stage_settle(t, stage);
     }
-    units_sweep(t);
     entities_end(&t->entities);
     *changes = t->entities.changes.p;
     return t->entities.changes.len;
@@ -146,8 +156,10 @@ size_t sb_translator_entities(const struct sb_translator *t, struct sb_arena *ar
         count += t->entities.kinds[k].count;
     list = SB_NEW_N(arena, struct sb_translated, count);
     for (size_t k = 0; k < ENTITY_KINDS; k++) {
-        sb_map_each (slot, &t->entities.kinds[k])
-            entity_export(slot->value, &list[n++]);
+        sb_map_each (slot, &t->entities.kinds[k]) {
+            if (entity_is(slot->value))
+                entity_export(slot->value, &list[n++]);
+        }
     }
     *out = list;
     return n;

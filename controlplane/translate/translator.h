@@ -21,7 +21,6 @@
 #define SLICES_OF      "EndpointSlice of" /* SLICES_OF/ns/service */
 #define TOPIC_CA       SB_STR("ca certificates")
 #define TOPIC_DEFAULTS SB_STR("default backends")
-#define TOPIC_CLAIMS   SB_STR("certificate claims")
 
 /* Who comes first: by rank of the kind, then age, then "namespace/name", then place within it. */
 struct order {
@@ -81,16 +80,19 @@ struct part {
 /* Hosts to be served with a key pair; no hosts for a client certificate. */
 struct claim {
     struct claim *next;
-    struct sb_str ns, secret;
+    struct sb_arena *arena; /* that it lives in */
+    struct order order;
+    struct sb_str secret; /* "ns/name" */
     const struct sb_str *hosts;
     size_t nhosts;
-    struct sb_str parent;
+    struct sb_str parent; /* who says so */
+    struct unit *pair;    /* where it is */
 };
 
 /* What a source unit found; its result. */
 struct source {
     struct order order;
-    size_t nparts;
+    size_t nparts, nclaims;
     struct part *parts, **last_part; /* lists */
     struct claim *claims, **last_claim;
     bool has_default; /* it has a default backend that may count */
@@ -110,10 +112,10 @@ struct sb_translator {
     const struct sb_objects *objects;
     struct units units;
     struct entities entities;
-    struct slots routes;        /* by name, of struct part */
-    struct unit_list defaults;  /* sources with a default backend, in order */
-    struct unit_list claimants; /* sources with claims, in order */
-    struct unit_list clients;   /* services with a client certificate, by name */
+    struct slots routes;       /* by name, of struct part */
+    struct slots certificates; /* by what is in them, of key pair units */
+    struct slots snis;         /* by host, of struct claim */
+    struct sorted defaults;    /* sources with a default backend, in order */
     struct sb_uuid namespaces[ENTITY_KINDS];
     struct sb_buf name, key; /* that are being looked up */
     bool noted;
@@ -152,7 +154,7 @@ struct outcome {
         *value; /* of the service, but for the client certificate; NULL: there is none */
     struct sb_value *tags;
     struct sb_str client; /* "ns/name" of the Secret with its client certificate; empty: none */
-    struct sb_str client_parent; /* the Service that says so */
+    struct claim *claims; /* of it */
     const struct sb_str *objects;
     size_t nobjects;
 };
@@ -177,13 +179,19 @@ void backend_targets(struct sb_translator *t, struct unit *u, const struct backe
 /* -- certificates (certificates.c, ca_certificates.c) ---------------------------------------------
  */
 
-extern const struct unit_type secret_type, certificates_type, ca_certificates_type;
+extern const struct unit_type pair_type, ca_certificates_type;
 
+void claim_join(struct sb_translator *t, struct claim *claim);
+void claim_leave(struct sb_translator *t, struct claim *claim);
+int claim_cmp(const void *a, const void *b);
+void sni_put(struct sb_translator *t, struct slot *slot);
+int pair_cmp(const void *a, const void *b);
+void certificate_put(struct sb_translator *t, struct slot *slot);
+/* The id that stands for a Secret's certificate, once all are known; empty: it has none. Reads it.
+ */
+struct sb_str certificate_id(struct sb_translator *t, struct unit *u, struct sb_str secret);
 /* It carries the label of an authority. */
 bool is_authority(const struct sb_value *object);
-/* The id that stands for the Secret's certificate after merging, once the unit has run; empty:
- * none. */
-struct sb_str certificate_id(const struct unit *certificates, struct sb_str secret);
 
 /* -- classes (classes.c) --------------------------------------------------------------------------
  */

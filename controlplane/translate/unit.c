@@ -12,7 +12,6 @@
 
 struct topic {
     struct sb_str name;
-    struct unit *unit; /* whose result it is; NULL: an object or another thing of the world */
     struct link *readers;
 };
 
@@ -75,15 +74,6 @@ static void topic_free(struct sb_translator *t, struct topic *topic)
     free(topic);
 }
 
-/* Nobody listens any more. */
-static void topic_idle(struct sb_translator *t, struct topic *topic)
-{
-    if (!topic->unit)
-        topic_free(t, topic);
-    else if (topic->unit->type->on_demand)
-        sb_vec_push(&t->units.idle, topic->unit);
-}
-
 static void subscribe(struct unit *u, struct topic *topic)
 {
     struct link *link;
@@ -111,7 +101,7 @@ static void unsubscribe(struct sb_translator *t, struct unit *u)
         if (link->next_reader)
             link->next_reader->prev_reader = link->prev_reader;
         if (!topic->readers)
-            topic_idle(t, topic);
+            topic_free(t, topic);
     }
     u->reads = NULL;
 }
@@ -198,12 +188,6 @@ static void unit_bury(struct unit *u)
 
 static void unit_free(struct sb_translator *t, struct unit *u)
 {
-    struct topic *topic = sb_map_get(&t->units.topics, u->id);
-
-    if (topic) {
-        sb_assert(!topic->readers);
-        topic_free(t, topic);
-    }
     if (u->type->release)
         u->type->release(u);
     if (u->arena)
@@ -241,23 +225,6 @@ void units_run(struct sb_translator *t, enum stage stage)
     sb_vec_clear(&t->units.dirty[stage]);
 }
 
-void units_sweep(struct sb_translator *t)
-{
-    for (size_t i = 0; i < t->units.idle.len; i++) {
-        struct unit *u = t->units.idle.p[i];
-        const struct topic *topic = sb_map_get(&t->units.topics, u->id);
-        bool again = false;
-
-        for (size_t k = i + 1; k < t->units.idle.len; k++)
-            again = again || t->units.idle.p[k] == u;
-        if (again || (topic && topic->readers))
-            continue;
-        unit_clear(t, u);
-        unit_free(t, u);
-    }
-    sb_vec_clear(&t->units.idle);
-}
-
 void units_bury(struct sb_translator *t)
 {
     struct sb_arena **arena;
@@ -292,47 +259,10 @@ void units_release(struct sb_translator *t)
     units_bury(t);
     for (size_t i = 0; i < STAGES; i++)
         sb_vec_release(&t->units.dirty[i]);
-    sb_vec_release(&t->units.idle);
     sb_vec_release(&t->units.graveyard);
     sb_vec_release(&t->units.dead);
     sb_map_release(&t->units.all);
     sb_map_release(&t->units.topics);
-}
-
-static size_t unit_position(const struct unit_list *list, const struct unit *u,
-                            int (*cmp)(const struct unit *a, const struct unit *b))
-{
-    size_t low = 0, high = list->len;
-
-    while (low < high) {
-        size_t mid = (low + high) / 2;
-
-        if (cmp(list->p[mid], u) < 0)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low;
-}
-
-void units_insert(struct unit_list *list, struct unit *u,
-                  int (*cmp)(const struct unit *a, const struct unit *b))
-{
-    size_t at = unit_position(list, u, cmp);
-
-    sb_vec_push(list, u);
-    memmove(list->p + at + 1, list->p + at, (list->len - 1 - at) * sizeof *list->p);
-    list->p[at] = u;
-}
-
-void units_remove(struct unit_list *list, struct unit *u,
-                  int (*cmp)(const struct unit *a, const struct unit *b))
-{
-    size_t at = unit_position(list, u, cmp);
-
-    sb_assert(at < list->len && list->p[at] == u);
-    list->len--;
-    memmove(list->p + at, list->p + at + 1, (list->len - at) * sizeof *list->p);
 }
 
 /* -- reading
@@ -357,33 +287,10 @@ size_t read_slices(struct sb_translator *t, struct unit *u, struct sb_str ns, st
     return sb_objects_refs(t->objects, SB_REF_SLICES_OF_SERVICE, ns, service, u->arena, out);
 }
 
-/* Takes it off the list; it is the last one as a rule, just made. */
-static void undirty(struct sb_translator *t, const struct unit *u)
+void read_unit(struct sb_translator *t, struct unit *u, const struct unit *other)
 {
-    struct unit **list = t->units.dirty[u->type->stage].p;
-    size_t len = t->units.dirty[u->type->stage].len, i = len;
-
-    while (i && list[i - 1] != u)
-        i--;
-    sb_assert(i);
-    list[i - 1] = list[len - 1];
-    t->units.dirty[u->type->stage].len--;
-}
-
-struct unit *read_unit(struct sb_translator *t, struct unit *u, const struct unit_type *type,
-                       struct sb_str key)
-{
-    struct unit *other = unit_of(t, type, key);
-    struct topic *topic = topic_of(t, other->id);
-
-    sb_assert(type->stage < u->type->stage);
-    topic->unit = other;
-    subscribe(u, topic);
-    if (other->dirty) {
-        undirty(t, other);
-        unit_run(t, other);
-    }
-    return other;
+    sb_assert(other->type->stage < u->type->stage);
+    read_topic(t, u, other->id);
 }
 
 /* -- publishing

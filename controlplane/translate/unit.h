@@ -34,26 +34,14 @@ enum stage {
     STAGE_DEFAULT,  /* which of the default backends counts */
     STAGE_SERVICE,  /* a Kong service, and its routes */
     STAGE_UPSTREAM, /* the upstream of a host, with its targets */
-    STAGE_SECRET,   /* a Secret as a key pair */
-    STAGE_CERTIFICATES,
-    STAGE_CLIENT, /* a Kong service that has a client certificate */
+    STAGE_PAIR,     /* a Secret as a key pair */
+    STAGE_CLIENT,   /* a Kong service that has a client certificate */
     STAGES
 };
-
-/* Units in an order. */
-struct unit_list {
-    struct unit **p;
-    size_t len, cap;
-};
-void units_insert(struct unit_list *list, struct unit *u,
-                  int (*cmp)(const struct unit *a, const struct unit *b));
-void units_remove(struct unit_list *list, struct unit *u,
-                  int (*cmp)(const struct unit *a, const struct unit *b));
 
 struct unit_type {
     const char *name;
     enum stage stage;
-    bool on_demand; /* goes when nobody reads it any more */
     void (*run)(struct sb_translator *t, struct unit *u);
     void (*withdraw)(struct sb_translator *t, struct unit *u); /* may be NULL */
     void (*release)(struct unit *u);                           /* of state; may be NULL */
@@ -87,8 +75,7 @@ size_t read_slices(struct sb_translator *t, struct unit *u, struct sb_str ns, st
                    const struct sb_value *const **out);
 /* A topic that is no object: TOPIC_... in translator.h. */
 void read_topic(struct sb_translator *t, struct unit *u, struct sb_str topic);
-struct unit *read_unit(struct sb_translator *t, struct unit *u, const struct unit_type *type,
-                       struct sb_str key);
+void read_unit(struct sb_translator *t, struct unit *u, const struct unit *other);
 
 /* Something of that name changed. */
 void topic_changed(struct sb_translator *t, struct sb_str topic);
@@ -105,8 +92,6 @@ void unit_fail(struct unit *u, struct sb_str object, const char *fmt, ...)
 
 /* Runs what is dirty in a stage. */
 void units_run(struct sb_translator *t, enum stage stage);
-/* After all stages: drops what nobody reads, and on_demand units that are gone. */
-void units_sweep(struct sb_translator *t);
 /* Frees what the last run left behind. */
 void units_bury(struct sb_translator *t);
 void units_release(struct sb_translator *t);
@@ -116,7 +101,6 @@ struct units {
     struct sb_map all;    /* id -> struct unit */
     struct sb_map topics; /* name -> struct topic */
     SB_VEC(struct unit *) dirty[STAGES];
-    SB_VEC(struct unit *) idle;          /* lost their last reader */
     SB_VEC(struct sb_arena *) graveyard; /* what changes may still point to */
     SB_VEC(struct unit *) dead;
     bool failures_changed;

@@ -10,12 +10,12 @@
 #include "controlplane/translate/translator.h"
 
 struct upstream {
-    struct unit_list services; /* by name */
+    struct sorted services; /* units, by name */
 };
 
-static int by_unit(const struct unit *a, const struct unit *b)
+static int by_key(const void *a, const void *b)
 {
-    return sb_str_cmp(a->key, b->key);
+    return sb_str_cmp(((const struct unit *)a)->key, ((const struct unit *)b)->key);
 }
 
 void upstream_join(struct sb_translator *t, struct unit *service, struct sb_str host)
@@ -26,7 +26,7 @@ void upstream_join(struct sb_translator *t, struct unit *service, struct sb_str 
     if (!u->state)
         u->state = sb_xcalloc(1, sizeof *s);
     s = u->state;
-    units_insert(&s->services, service, by_unit);
+    sorted_insert(&s->services, service, by_key);
     unit_dirty(t, u);
 }
 
@@ -35,7 +35,7 @@ void upstream_leave(struct sb_translator *t, struct unit *service, struct sb_str
     struct unit *u = unit_of(t, &upstream_type, host);
     struct upstream *s = u->state;
 
-    units_remove(&s->services, service, by_unit);
+    sorted_remove(&s->services, service, by_key);
     unit_dirty(t, u);
 }
 
@@ -92,7 +92,7 @@ static void upstream_run(struct sb_translator *t, struct unit *u)
     u->gone = !s->services.len;
     if (u->gone)
         return;
-    o = s->services.p[0]->result;
+    o = ((const struct unit *)s->services.p[0])->result;
     set_str(u->arena, value, "name", u->key);
     set_text(u->arena, value, "algorithm", "round-robin");
     if (o->tags)
