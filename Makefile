@@ -38,7 +38,7 @@ FUZZERS  := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps run test unit system cluster conformance bench fuzz asan tsan format \
-        format-check lint headers layers clean deps-quick
+        format-check lint headers layers clean deps-quick fuzz-programs
 
 all: deps-quick $(patsubst %,$(OUT)/bin/%,$(PROGRAMS)) ## build the programs into build/bin
 
@@ -109,15 +109,18 @@ asan: ## units and fuzz corpora under AddressSanitizer and UBSan
 tsan: ## units under ThreadSanitizer
 	@$(MAKE) --no-print-directory unit SANITIZE=thread
 
-# A fuzz target needs clang; its corpus stays in tests/fuzz/corpus/NAME. TIME=seconds each.
+# Fuzz targets need clang. A corpus stays in tests/fuzz/corpus/NAME. TIME=seconds each.
 TIME ?= 10
-$(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(wildcard $(foreach d,$(LIBS),$(d)/*.c $(d)/*/*.c))
+FUZZ_SANITIZE := fuzzer-no-link,address,undefined
+FUZZ_OUT := $(BUILD)/$(subst $(comma),-,$(FUZZ_SANITIZE))
+$(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/fuzz_%.o $(call archives,$(LIBS))
 	@mkdir -p $(@D)
-	@clang -std=gnu11 -D_GNU_SOURCE -DSB_VERSION='"$(VERSION)"' -I. -g -O1 $(PKG_CFLAGS) -pthread \
-	    -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< \
-	    $(foreach d,$(LIBS),$(call sources,$(d))) $(ALL_LIBS)
-fuzz: $(patsubst %,$(BUILD)/fuzz/%,$(if $(T),$(T),$(FUZZERS))) ## fuzz the parsers (T=name, TIME=seconds)
-	@scripts/fuzz.sh $(BUILD)/fuzz $(TIME) $(if $(T),$(T),$(FUZZERS))
+	@$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $< -Wl,--start-group $(call archives,$(LIBS)) \
+	    -Wl,--end-group $(ALL_LIBS)
+fuzz-programs: $(patsubst %,$(OUT)/fuzz/%,$(if $(T),$(T),$(FUZZERS)))
+fuzz: ## fuzz the parsers (T=name, TIME=seconds)
+	@$(MAKE) --no-print-directory fuzz-programs CC=clang WERROR= SANITIZE=$(FUZZ_SANITIZE)
+	@scripts/fuzz.sh $(FUZZ_OUT)/fuzz $(TIME) $(if $(T),$(T),$(FUZZERS))
 
 bench: all ## CPU per request and propagation, beside nginx and HAProxy in one run
 	@scripts/deps.sh bench
@@ -145,5 +148,5 @@ help: ## list the targets
 	    awk -F'\t' '{ printf "  %-12s %s\n", $$1, $$2 }'
 
 clean: ## remove what was built (but for build/cluster, which takes minutes)
-	rm -rf $(BUILD)/obj $(BUILD)/lib $(BUILD)/bin $(BUILD)/tests $(BUILD)/fuzz $(BUILD)/hdr \
-	    $(BUILD)/address-undefined $(BUILD)/thread
+	rm -rf $(BUILD)/obj $(BUILD)/lib $(BUILD)/bin $(BUILD)/tests $(BUILD)/hdr \
+	    $(BUILD)/address-undefined $(BUILD)/thread $(FUZZ_OUT)
