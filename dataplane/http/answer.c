@@ -303,31 +303,66 @@ static void add_headers(struct sb_gather *g, const struct sb_header_change *list
             sb_gather_header(g, list->name, list->value);
 }
 
-/* The body is put together behind the room for the head, because the head tells its length. */
-void sb_answer_gather(struct sb_exchange *x, struct sb_gather *g)
+static struct sb_str make_body(struct sb_exchange *x, struct sb_gather *body)
 {
+    enum sb_error_format format;
+
+    if (x->answer.kind == SB_ANSWER_BODY) {
+        sb_gather_str(body, x->answer.body);
+        return x->answer.type;
+    }
+    if (x->answer.kind == SB_ANSWER_PAGE) {
+        page_body(x, body);
+        return x->answer.type;
+    }
+    format = choose_format(x);
+    error_body(x, format, body);
+    return sb_str_c(formats[format].type);
+}
+
+/* Body filters see an answer of ours in one piece. */
+static bool filter_body(struct sb_exchange *x, struct sb_gather *body)
+{
+    const struct sb_hooks *hooks = sb_exchange_hooks(x);
+    struct sb_chunk c = {.last = true};
+    size_t len = 0, at = 0;
+    char *flat;
+
+    if (!hooks || !hooks->phase[SB_PHASE_BODY_FILTER])
+        return true;
+    for (int i = 0; i < body->n; i++)
+        len += body->iov[i].iov_len;
+    flat = sb_arena_alloc(sb_exchange_arena(x), len);
+    for (int i = 0; i < body->n; i++) {
+        memcpy(flat + at, body->iov[i].iov_base, body->iov[i].iov_len);
+        at += body->iov[i].iov_len;
+    }
+    c.data = sb_str_n(flat, len);
+    if (!sb_response_filter(x, &c))
+        return false;
+    body->n = 0;
+    sb_gather_ref(body, c.data.p, c.data.len);
+    return true;
+}
+
+/* The body is put together behind the room for the head, because the head tells its length. */
+bool sb_answer_gather(struct sb_exchange *x, struct sb_gather *g)
+{
+    bool no_body = x->head_method || x->status == 204 || x->status == 304;
     struct sb_gather body;
-    enum sb_error_format format = SB_FORMATS;
-    struct sb_str type = x->answer.type;
+    struct sb_str type;
     size_t len = 0;
 
-    x->status = x->answer.status == 494 ? 400 : x->answer.status;
     sb_gather_init(&body, x->w);
     body.at += SB_SCRATCH_LEN / 2;
     g->end = body.at;
-    if (x->answer.kind == SB_ANSWER_BODY) {
-        sb_gather_str(&body, x->answer.body);
-    } else if (x->answer.kind == SB_ANSWER_PAGE) {
-        page_body(x, &body);
-    } else {
-        format = choose_format(x);
-        type = sb_str_c(formats[format].type);
-        error_body(x, format, &body);
-    }
+    type = make_body(x, &body);
+    if (!filter_body(x, &body))
+        return false;
     for (int i = 0; i < body.n; i++)
         len += body.iov[i].iov_len;
     status_line(x, g);
-    if (type.len)
+    if (type.len && !sb_change_find(x->response_changes, SB_STR("Content-Type")))
         sb_gather_header(g, SB_STR("Content-Type"), type);
     if (x->status != 204 && x->status != 304) {
         sb_gather_lit(g, "Content-Length: ");
@@ -342,11 +377,10 @@ void sb_answer_gather(struct sb_exchange *x, struct sb_gather *g)
     sb_gather_lit(g, "\r\n");
     if (x->req.version == 9 && !x->refused) /* HTTP/0.9 knows no heads */
         g->n = 0;
-    if (x->head_method || x->status == 204 || x->status == 304)
-        return;
-    for (int i = 0; i < body.n; i++)
+    for (int i = 0; i < body.n && !no_body; i++)
         sb_gather_ref(g, body.iov[i].iov_base, body.iov[i].iov_len);
-    x->body_sent = len;
+    x->body_sent = no_body ? 0 : len;
+    return !g->full && !body.full;
 }
 
 /* -- what plugins use -- */

@@ -51,7 +51,7 @@ static void save_rest(struct sb_exchange *x, struct sb_str rest)
     x->rest = sb_str_n(over, rest.len);
 }
 
-static void send_continue(struct sb_exchange *x)
+void sb_body_continue(struct sb_exchange *x)
 {
     static char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
     struct iovec iov = {line, sizeof line - 1};
@@ -74,7 +74,7 @@ static enum sb_rc raw_bytes(struct sb_exchange *x, struct sb_str *raw)
         return SB_OK;
     }
     if (!b->continued)
-        send_continue(x);
+        sb_body_continue(x);
     if (x->req.framing == SB_BODY_LENGTH && b->left < cap)
         cap = b->left;
     if (!sb_io_can_read(&x->c->io))

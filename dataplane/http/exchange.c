@@ -186,12 +186,18 @@ static enum sb_xstate step_head(struct sb_exchange *x)
 
 /* -- hooks -- */
 
+/* The route's, or what is for everything where no route was found. */
+const struct sb_hooks *sb_exchange_hooks(const struct sb_exchange *x)
+{
+    return x->hooks ? x->hooks : x->hold->snap->hooks;
+}
+
 /* Runs a phase's hooks from where it stopped: SB_OK, SB_AGAIN, or SB_INVALID when one answered or
  * broke and x->answer says what the client gets. */
 static enum sb_rc run_hooks(struct sb_exchange *x, const struct sb_hooks *hooks,
                             enum sb_phase phase)
 {
-    enum sb_rc rc;
+    enum sb_rc rc = SB_OK;
 
     if (!hooks || !hooks->phase[phase])
         return SB_OK;
@@ -213,11 +219,11 @@ static enum sb_rc run_hooks(struct sb_exchange *x, const struct sb_hooks *hooks,
             sb_error("a plugin broke in phase %d, request_id: %.32s", (int)phase, x->id);
             x->answer = (struct sb_answer){.status = 500, .kind = SB_ANSWER_ERROR};
         }
-        if (x->answer.status)
+        if (rc || (x->answer.status && phase != SB_PHASE_HEADER_FILTER))
             break;
     }
     x->hooks_begun = false;
-    return x->answer.status ? SB_INVALID : SB_OK;
+    return rc || (x->answer.status && phase != SB_PHASE_HEADER_FILTER) ? SB_INVALID : SB_OK;
 }
 
 void sb_exchange_resume(struct sb_exchange *x)
@@ -296,11 +302,7 @@ static bool match(struct sb_exchange *x)
 static enum sb_xstate redirect(struct sb_exchange *x)
 {
     int status = x->route->https_redirect_status_code;
-    struct sb_str host = sb_request_forwarded_host(x);
-    struct sb_str path =
-        x->req.authority.p
-            ? sb_str_n(x->req.path.p, (size_t)(x->req.target.p + x->req.target.len - x->req.path.p))
-            : x->req.target;
+    struct sb_str host = sb_request_forwarded_host(x), target = x->req.target;
 
     if (status == 0 || status == 426) {
         answer_error(x, 426, "Please use HTTPS protocol");
@@ -309,13 +311,15 @@ static enum sb_xstate redirect(struct sb_exchange *x)
                                SB_STR("TLS/1.2, HTTP/1.1"));
         return SB_X_ANSWER;
     }
-    if (x->req.authority.p && sb_str_is(x->req.path, "/") && path.len > x->req.target.len)
-        path = SB_STR("/");
+    if (x->req.authority.p) /* absolute form: what is behind the authority */
+        target =
+            sb_str_from(target, (size_t)(x->req.authority.p + x->req.authority.len - target.p));
     x->answer =
         (struct sb_answer){.status = status, .kind = SB_ANSWER_PAGE, .type = SB_STR("text/html")};
-    sb_exchange_add_change(
-        x, &x->answer.headers, SB_STR("Location"),
-        sb_arena_printf(sb_exchange_arena(x), "https://%.*s%.*s", SB_ARG(host), SB_ARG(path)));
+    sb_exchange_add_change(x, &x->answer.headers, SB_STR("Location"),
+                           sb_arena_printf(sb_exchange_arena(x), "https://%.*s%s%.*s", SB_ARG(host),
+                                           target.len && target.p[0] == '/' ? "" : "/",
+                                           SB_ARG(target)));
     return SB_X_ANSWER;
 }
 
@@ -854,25 +858,26 @@ static enum sb_xstate step_tunnel(struct sb_exchange *x)
 
 /* -- ANSWER, DRAIN, DONE -- */
 
-static enum sb_xstate step_answer(struct sb_exchange *x)
+static bool send_answer(struct sb_exchange *x)
 {
     struct sb_gather g;
 
-    if (!x->head_sent) {
-        x->status = x->answer.status == 494 ? 400 : x->answer.status;
-        (void)run_hooks(x, x->hooks ? x->hooks : x->hold->snap->hooks, SB_PHASE_HEADER_FILTER);
-        x->head_sent = true;
-        if (!x->body.complete && !x->refused && !x->body.continued && !x->rest.len) {
-            static char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
-            struct iovec iov = {line, sizeof line - 1};
+    x->head_sent = true;
+    if (!x->body.complete && !x->refused && !x->body.continued && !x->rest.len)
+        sb_body_continue(x); /* what the client sends next must be the body */
+    sb_gather_init(&g, x->w);
+    return sb_answer_gather(x, &g) && !sb_io_send(&x->c->io, g.iov, g.n);
+}
 
-            x->body.continued = true; /* what the client sends next must be the body */
-            if (sb_io_send(&x->c->io, &iov, 1))
-                return abandon(x);
-        }
-        sb_gather_init(&g, x->w);
-        sb_answer_gather(x, &g);
-        if (g.full || sb_io_send(&x->c->io, g.iov, g.n))
+/* Our own answers pass the filters, too. One that breaks is logged, and the answer goes out. */
+static enum sb_xstate step_answer(struct sb_exchange *x)
+{
+    if (!x->head_sent) {
+        if (!x->hooks_begun)
+            x->status = x->answer.status == 494 ? 400 : x->answer.status;
+        if (run_hooks(x, sb_exchange_hooks(x), SB_PHASE_HEADER_FILTER) == SB_AGAIN)
+            return wait_for_hook(x);
+        if (!send_answer(x))
             return abandon(x);
     }
     if (x->timed_out || x->c->io.failed)
@@ -1006,7 +1011,7 @@ static void count(struct sb_exchange *x)
 
 static void run_log_hooks(struct sb_exchange *x)
 {
-    const struct sb_hooks *hooks = x->hooks ? x->hooks : x->hold->snap->hooks;
+    const struct sb_hooks *hooks = sb_exchange_hooks(x);
     const struct sb_hook *h = hooks ? hooks->phase[SB_PHASE_LOG] : NULL;
 
     for (; h && h->run; h++)

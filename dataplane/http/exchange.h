@@ -156,6 +156,7 @@ bool sb_exchange_run(struct sb_exchange *x);
  * received (room for SB_BIG_LEN), their number returned. */
 size_t sb_exchange_end(struct sb_exchange *x, char *received);
 void sb_exchanges_release(struct sb_worker *w);
+const struct sb_hooks *sb_exchange_hooks(const struct sb_exchange *x); /* NULL: none */
 
 /* request.c: the head that goes to the upstream. */
 void sb_request_prepare(struct sb_exchange *x); /* once the head is parsed: host, addresses, id */
@@ -167,6 +168,7 @@ struct sb_str sb_request_forwarded_host(const struct sb_exchange *x);
 /* body.c: the request's body. */
 void sb_body_init(struct sb_exchange *x);
 void sb_body_release(struct sb_exchange *x);
+void sb_body_continue(struct sb_exchange *x); /* 100 Continue */
 /* Decoded pieces of what is there, by reference, valid until the next call. SB_OK, SB_AGAIN,
  * SB_INVALID (bad coding), SB_TOOLARGE, SB_IO (the client is gone). */
 SB_MUST enum sb_rc sb_body_read(struct sb_exchange *x, struct iovec *iov, int max, int *n);
@@ -187,12 +189,14 @@ bool sb_response_body(struct sb_exchange *x, struct sb_str *raw, struct sb_gathe
 void sb_response_eof(struct sb_exchange *x,
                      struct sb_gather *g); /* a body that ends so has ended */
 /* Parts that answers share. */
+bool sb_response_filter(struct sb_exchange *x, struct sb_chunk *c); /* the body filters, if any */
 void sb_response_tokens(struct sb_exchange *x, struct sb_str via, struct sb_gather *g);
 void sb_response_connection(struct sb_exchange *x, struct sb_gather *g);
 void sb_debug_headers(struct sb_exchange *x, struct sb_gather *g);
 
 /* answer.c: responses of our own. */
-void sb_answer_gather(struct sb_exchange *x, struct sb_gather *g); /* the whole of x->answer */
+/* The whole of x->answer, with x->status. False: it does not fit, or a body filter broke. */
+bool sb_answer_gather(struct sb_exchange *x, struct sb_gather *g);
 struct sb_str sb_status_text(int status);
 /* A header that stays until the exchange ends. */
 void sb_exchange_add_change(struct sb_exchange *x, struct sb_header_change **list,

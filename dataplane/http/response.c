@@ -223,11 +223,12 @@ void sb_response_head(struct sb_exchange *x, struct sb_gather *g)
 
 /* -- the body -- */
 
-static bool filter(struct sb_exchange *x, struct sb_chunk *c)
+bool sb_response_filter(struct sb_exchange *x, struct sb_chunk *c)
 {
-    const struct sb_hook *h = x->hooks->phase[SB_PHASE_BODY_FILTER];
+    const struct sb_hooks *hooks = sb_exchange_hooks(x);
+    const struct sb_hook *h = hooks ? hooks->phase[SB_PHASE_BODY_FILTER] : NULL;
 
-    for (; h->filter; h++) {
+    for (; h && h->filter; h++) {
         if (h->filter(x, h->config, c) == SB_OK)
             continue;
         sb_error("a body filter broke, request_id: %.32s", x->id);
@@ -257,7 +258,7 @@ static bool put_end(struct sb_exchange *x, struct sb_gather *g)
 
     x->ended = true;
     if (has_body_filters(x)) {
-        if (!filter(x, &c))
+        if (!sb_response_filter(x, &c))
             return false;
         put(x, g, c.data);
     }
@@ -270,7 +271,7 @@ static bool put_data(struct sb_exchange *x, struct sb_gather *g, struct sb_str d
 {
     struct sb_chunk c = {.data = data};
 
-    if (has_body_filters(x) && !filter(x, &c))
+    if (has_body_filters(x) && !sb_response_filter(x, &c))
         return false;
     put(x, g, c.data);
     return true;

@@ -61,6 +61,7 @@ struct sb_listener {
     struct sb_worker *w;
     int fd;
     struct event event;
+    struct sb_timer pause; /* until descriptors are free again */
 };
 
 struct sb_free_list {

@@ -31,7 +31,7 @@
 #include "shared/digest.h"
 #include "shared/log.h"
 
-enum { ACCEPT_BATCH = 64 };
+enum { ACCEPT_BATCH = 64, ACCEPT_PAUSE_MS = 500, FILES_MAX = 1 << 20 };
 
 struct sb_workers {
     struct sb_proxy_options *o;
@@ -202,6 +202,7 @@ static void close_listeners(struct sb_worker *w)
         if (w->listeners[i].fd < 0)
             continue;
         event_del(&w->listeners[i].event);
+        sb_timer_remove(&w->listeners[i].pause, &w->wheel);
         close(w->listeners[i].fd);
         w->listeners[i].fd = -1;
     }
@@ -305,6 +306,22 @@ static int open_listener(const struct sb_listen *l)
     return -1;
 }
 
+static void on_pause_over(struct sb_timer *t)
+{
+    struct sb_listener *l = (struct sb_listener *)((char *)t - offsetof(struct sb_listener, pause));
+
+    event_add(&l->event, NULL);
+}
+
+/* Out of descriptors or memory: asking again at once would only burn the core. */
+static void pause_listener(struct sb_listener *l, int why)
+{
+    sb_error("accept on %.*s: %s; not accepting for %d ms", SB_ARG(l->listen->text), strerror(why),
+             ACCEPT_PAUSE_MS);
+    event_del(&l->event);
+    sb_timer_set(&l->w->wheel, &l->pause, sb_now_ms(l->w) + ACCEPT_PAUSE_MS);
+}
+
 static void on_accept(evutil_socket_t fd, short what, void *arg)
 {
     struct sb_listener *l = arg;
@@ -316,10 +333,10 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
         int s = accept4(fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (s < 0) {
-            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-                sb_error("accept on %.*s: %s", SB_ARG(l->listen->text), strerror(errno));
             if (errno == ECONNABORTED || errno == EINTR)
                 continue;
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                pause_listener(l, errno);
             return;
         }
         sb_client_open(l->w, l, s, (const struct sockaddr *)&peer);
@@ -338,6 +355,7 @@ static enum sb_rc open_listeners(struct sb_worker *w, struct sb_err *err)
             return sb_err_set(err, SB_IO, "proxy_listen: cannot listen on %.*s: %s",
                               SB_ARG(l->listen->text), strerror(errno));
         event_assign(&l->event, w->base, l->fd, EV_READ | EV_PERSIST, on_accept, l);
+        sb_timer_init(&l->pause, on_pause_over);
     }
     return SB_OK;
 }
@@ -451,6 +469,28 @@ static bool any_ssl(const struct sb_proxy_options *o)
     return false;
 }
 
+/* As many descriptors as the system lets us have, or nginx_main_worker_rlimit_nofile. */
+static void raise_files(const struct sb_settings *s)
+{
+    const char *text = sb_settings_str(s, "nginx_main_worker_rlimit_nofile");
+    struct rlimit limit;
+    int64_t want = 0;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit))
+        return;
+    if (!text || !sb_str_int(sb_str_c(text), &want) || want <= 0)
+        want = FILES_MAX;
+    if ((rlim_t)want > limit.rlim_max)
+        want = (int64_t)limit.rlim_max;
+    limit.rlim_cur = (rlim_t)want;
+    if (setrlimit(RLIMIT_NOFILE, &limit))
+        sb_warn("cannot raise the limit of open files: %s", strerror(errno));
+    if (want < 4096)
+        sb_warn("ulimit is currently set to \"%lld\". For better performance set it to at least "
+                "\"4096\" using \"ulimit -n\"",
+                (long long)want);
+}
+
 enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_workers **out,
                             struct sb_err *err)
 {
@@ -458,6 +498,7 @@ enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_worker
     enum sb_rc rc;
 
     signal(SIGPIPE, SIG_IGN);
+    raise_files(settings);
     evthread_use_pthreads();
     sb_io_init();
     rc = sb_proxy_options_load(settings, &ws->o, err);
