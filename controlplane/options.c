@@ -290,6 +290,15 @@ static void take_env(struct loading *l, const char *const *env)
     }
 }
 
+static bool is_env_name(struct sb_arena *a, struct sb_str name)
+{
+    for (const struct option *o = options; o->name; o++) {
+        if (sb_str_is(name, env_name(a, o->name)))
+            return true;
+    }
+    return sb_str_starts(name, SB_STR("CONTROLLER_ENABLE_CONTROLLER_"));
+}
+
 static const char *nearest(struct sb_str name)
 {
     const struct option *best = NULL;
@@ -306,6 +315,28 @@ static const char *nearest(struct sb_str name)
         }
     }
     return best ? best->name : NULL;
+}
+
+/* Kubernetes adds variables of its own for a Service named "controller": only what resembles a flag
+ * is worth a word. */
+static void warn_unknown(struct loading *l, const char *const *env)
+{
+    for (const char *const *e = env; e && *e; e++) {
+        struct sb_str rest = sb_str_c(*e), name;
+        const char *near;
+        char *flag;
+
+        sb_str_split(&rest, '=', &name);
+        if (!sb_str_starts(name, SB_STR("CONTROLLER_")) || is_env_name(l->arena, name))
+            continue;
+        flag = sb_arena_cstr(l->arena, sb_str_from(name, strlen("CONTROLLER_")));
+        for (char *p = flag; *p; p++)
+            *p = *p == '_' ? '-' : (char)tolower((unsigned char)*p);
+        near = nearest(sb_str_c(flag));
+        if (near)
+            sb_warn("%.*s: unknown, and ignored; did you mean %s?", SB_ARG(name),
+                    env_name(l->arena, near));
+    }
 }
 
 /* One argument; returns how many it took. */
@@ -394,6 +425,7 @@ enum sb_rc sb_options_load(struct sb_arena *a, int argc, char **argv, const char
             set_value(&l, o, sb_str_c(o->def), o->name);
     }
     take_env(&l, env);
+    warn_unknown(&l, env);
     for (int i = 1; i < argc;) {
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
             loaded.help = true, i++;

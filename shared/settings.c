@@ -501,6 +501,53 @@ static void split_list(struct loader *l, struct slot *slot)
     sb_vec_release(&items);
 }
 
+/* The shape only: names are resolved, and flags' values read, by who listens. */
+static bool is_listen(struct sb_str item)
+{
+    static const char *const flags[] = {"ssl",      "http2",     "proxy_protocol",
+                                        "deferred", "bind",      "reuseport",
+                                        "backlog=", "ipv6only=", "so_keepalive="};
+    struct sb_str word, rest;
+    ptrdiff_t colon;
+    int64_t port;
+
+    sb_str_split(&item, ' ', &word);
+    colon = sb_str_rchr(word, ':');
+    if (colon <= 0 || !sb_str_int(sb_str_from(word, (size_t)colon + 1), &port) || port < 0 ||
+        port > 65535)
+        return false;
+    while (sb_str_split(&item, ' ', &word)) {
+        ptrdiff_t equals = sb_str_chr(word, '=', 0);
+        bool known = !word.len;
+
+        rest = equals < 0 ? word : sb_str_first(word, (size_t)equals + 1);
+        for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+            known |= sb_str_is(rest, flags[i]);
+        if (!known)
+            return false;
+    }
+    return true;
+}
+
+static void check_listen(struct loader *l, struct slot *slot)
+{
+    if (slot->nitems && sb_str_is(slot->items[0], "off"))
+        return;
+    for (size_t i = 0; i < slot->nitems; i++) {
+        if (!is_listen(slot->items[i])) {
+            problem(l, slot, SB_LISTEN_GRAMMAR ", not '%.*s'", slot->row->name,
+                    SB_ARG(slot->items[i]));
+            return;
+        }
+    }
+}
+
+static bool listens(const struct sb_setting *row)
+{
+    return !strcmp(row->name, "proxy_listen") || !strcmp(row->name, "admin_listen") ||
+           !strcmp(row->name, "status_listen");
+}
+
 static void check(struct loader *l, struct slot *slot)
 {
     if (!slot->set || !slot->row)
@@ -508,6 +555,8 @@ static void check(struct loader *l, struct slot *slot)
     if (slot->row->type == SB_S_LIST) {
         if (slot->text.len)
             split_list(l, slot);
+        if (listens(slot->row))
+            check_listen(l, slot);
         return;
     }
     resolve(l, slot, &slot->text, 0);

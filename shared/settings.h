@@ -20,6 +20,12 @@
 #include "shared/pg.h"
 #include "shared/str.h"
 
+/* What a *_listen setting may hold, with the setting's name to fill in. */
+#define SB_LISTEN_GRAMMAR                                                                          \
+    "%s must be of form: [off] | <ip>:<port> [ssl] [http2] [proxy_protocol] [deferred] [bind] "    \
+    "[reuseport] [backlog=%%d+] [ipv6only=on] [ipv6only=off] [so_keepalive=on] "                   \
+    "[so_keepalive=off] [so_keepalive=%%w*:%%w*:%%d*], [... next entry ...]"
+
 enum sb_stype {
     SB_S_STRING,
     SB_S_NUMBER,

@@ -6,6 +6,7 @@
  */
 #include "controlplane/kube/client.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -25,6 +26,14 @@ struct watched_file {
 };
 
 enum { TOKEN, CA, CERT, KEY, FILES };
+
+/* As a kubeconfig calls them. */
+static const char *const fields[FILES] = {
+    "user.tokenFile",
+    "cluster.certificate-authority",
+    "user.client-certificate",
+    "user.client-key",
+};
 
 struct sb_kube {
     struct sb_http *http;
@@ -46,8 +55,12 @@ static bool refresh(struct watched_file *f)
         st.st_mtim.tv_nsec == f->mtime.tv_nsec)
         return true;
     sb_buf_init(&fresh, FILE_MAX);
+    errno = ENODATA; /* of an empty one */
     if (!sb_buf_read_file(&fresh, f->path) || !fresh.len) {
+        int saved = errno;
+
         sb_buf_release(&fresh);
+        errno = saved;
         return false;
     }
     sb_buf_release(&f->content);
@@ -83,8 +96,8 @@ enum sb_rc sb_kube_new(struct sb_http *http, const struct sb_kube_config *config
     for (int i = 0; i < FILES; i++) {
         if (refresh(&kube->files[i]))
             continue;
-        sb_err_set(err, SB_IO, "%s names %s, which cannot be read: %m", config->origin,
-                   kube->files[i].path);
+        sb_err_set(err, SB_IO, "%s: %s names %s, which cannot be read: %m", config->origin,
+                   fields[i], kube->files[i].path);
         sb_kube_free(kube);
         return SB_IO;
     }

@@ -42,6 +42,8 @@ static enum sb_rc named(struct loader *l, const char *list, struct sb_str name, 
 {
     struct sb_value *item;
 
+    if (!sb_is_nil(sb_get(l->doc, list)) && !sb_is(sb_get(l->doc, list), SB_V_ARRAY))
+        return sb_err_set(l->err, SB_INVALID, "kubeconfig %s: \"%s\" is not a list", l->path, list);
     sb_array_each (item, sb_get(l->doc, list)) {
         if (!sb_str_eq(sb_value_str_at(item, "name"), name))
             continue;
@@ -53,6 +55,32 @@ static enum sb_rc named(struct loader *l, const char *list, struct sb_str name, 
     }
     return sb_err_set(l->err, SB_INVALID, "kubeconfig %s: no entry named \"%.*s\" in \"%s\"",
                       l->path, SB_ARG(name), list);
+}
+
+/* The members of a cluster or user that are read; what has another kind of value would count as
+ * absent. */
+static enum sb_rc check_texts(struct loader *l, const struct sb_value *v, const char *where)
+{
+    static const char *const texts[] = {
+        "server",
+        "certificate-authority",
+        "certificate-authority-data",
+        "token",
+        "tokenFile",
+        "client-certificate",
+        "client-key",
+        "client-certificate-data",
+        "client-key-data",
+    };
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const struct sb_value *member = sb_get(v, texts[i]);
+
+        if (!sb_is_nil(member) && !sb_is(member, SB_V_STR))
+            return sb_err_set(l->err, SB_INVALID, "kubeconfig %s: %s.%s is not a string", l->path,
+                              where, texts[i]);
+    }
+    return SB_OK;
 }
 
 static const char *text_at(struct loader *l, const struct sb_value *v, const char *field)
@@ -83,9 +111,10 @@ static enum sb_rc pem_at(struct loader *l, const struct sb_value *v, const char 
     if (!sb_base64_decode(l->arena, sb_str_c(text), out))
         return sb_err_set(l->err, SB_INVALID, "kubeconfig %s: %s.%s is not base64", l->path, where,
                           field);
-    if (sb_str_find(*out, SB_STR("-----BEGIN"), 0) < 0)
-        return sb_err_set(l->err, SB_INVALID, "kubeconfig %s: %s.%s holds no PEM", l->path, where,
-                          field);
+    if (sb_str_find(*out, SB_STR("-----BEGIN"), 0) < 0 ||
+        sb_str_find(*out, SB_STR("-----END"), 0) < 0)
+        return sb_err_set(l->err, SB_INVALID, "kubeconfig %s: %s.%s holds no PEM from BEGIN to END", l->path,
+                          where, field);
     return SB_OK;
 }
 
@@ -116,7 +145,10 @@ static enum sb_rc read_cluster(struct loader *l, const struct sb_value *cluster,
                                struct sb_kube_config *out)
 {
     struct sb_str server = sb_value_str_at(cluster, "server");
+    enum sb_rc rc = check_texts(l, cluster, "cluster");
 
+    if (rc)
+        return rc;
     if (!server.len)
         return sb_err_set(l->err, SB_INVALID, "kubeconfig %s: cluster.server is missing", l->path);
     if (!sb_str_starts(server, SB_STR("https://")) && !sb_str_starts(server, SB_STR("http://")))
@@ -136,8 +168,10 @@ static enum sb_rc read_cluster(struct loader *l, const struct sb_value *cluster,
 static enum sb_rc read_user(struct loader *l, const struct sb_value *user,
                             struct sb_kube_config *out)
 {
-    enum sb_rc rc;
+    enum sb_rc rc = check_texts(l, user, "user");
 
+    if (rc)
+        return rc;
     if (sb_is(sb_get(user, "exec"), SB_V_OBJECT) ||
         sb_is(sb_get(user, "auth-provider"), SB_V_OBJECT))
         return sb_err_set(
@@ -193,7 +227,9 @@ enum sb_rc sb_kube_config_file(struct sb_arena *a, const char *path, struct sb_k
                                struct sb_err *err)
 {
     struct loader l = {.arena = a, .path = path, .err = err};
-    struct sb_kube_config config = {.origin = path};
+    struct sb_kube_config config = {
+        .origin = sb_arena_printf(a, "kubeconfig %s", path).p,
+    };
     struct sb_str text;
     enum sb_rc rc;
 

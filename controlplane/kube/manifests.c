@@ -29,6 +29,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "controlplane/kube/shape.h"
 #include "shared/digest.h"
 #include "shared/json.h"
 #include "shared/log.h"
@@ -155,6 +156,7 @@ static void use_object(struct reading *r, struct sb_value *object)
     struct sb_str version = sb_value_str_at(object, "apiVersion");
     const struct sb_kind *kind;
     struct sb_str key;
+    struct sb_err err;
     char text[512];
 
     if (!kind_name.len || !version.len) {
@@ -170,6 +172,12 @@ static void use_object(struct reading *r, struct sb_value *object)
     if (!sb_object_name(object).len) {
         snprintf(text, sizeof text, "%s: metadata.name: missing", kind->kind);
         complain(r, text);
+        return;
+    }
+    if (sb_shape_check(kind, object, &err)) {
+        key = sb_object_ns(object).len ? sb_object_ns(object) : SB_STR("default");
+        sb_err_at(&err, "%s %.*s/%.*s", kind->kind, SB_ARG(key), SB_ARG(sb_object_name(object)));
+        complain(r, err.text);
         return;
     }
     if (!r->m->complete)

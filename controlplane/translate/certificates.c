@@ -17,6 +17,7 @@
 #include "controlplane/translate/pem.h"
 #include "controlplane/translate/translator.h"
 #include "shared/digest.h"
+#include "shared/log.h"
 
 /* What a run found in the Secret. */
 struct pair {
@@ -167,12 +168,29 @@ static struct sb_str digest_of(struct sb_arena *a, const struct pair *p)
     return sb_hex(a, digest, sizeof digest);
 }
 
-/* Checking costs far more than reading: it is done once for the same content. */
-static bool is_good(const struct pair *p, const struct pair *before)
+/* NULL when all is well. */
+static const char *pair_problem(const struct pair *p)
 {
-    if (before && sb_str_eq(before->digest, p->digest))
+    if (!p->cert.p)
+        return "tls.crt: missing";
+    if (!p->key.p)
+        return "tls.key: missing";
+    return pem_pair_problem(p->cert, p->key);
+}
+
+/* Checking costs far more than reading: it is done once for the same content, and what is wrong said
+ * once. The failure has KIC's words, which do not tell. */
+static bool is_good(const struct unit *u, const struct pair *p)
+{
+    const struct pair *before = u->before;
+    const char *problem;
+
+    if (before && before->exists && sb_str_eq(before->digest, p->digest))
         return before->good;
-    return pem_is_pair(p->cert, p->key);
+    problem = pair_problem(p);
+    if (problem)
+        sb_warn("%.*s: %s", SB_ARG(p->ref), problem);
+    return !problem;
 }
 
 static void pair_read(struct unit *u, struct pair *p, const struct sb_value *secret)
@@ -184,12 +202,12 @@ static void pair_read(struct unit *u, struct pair *p, const struct sb_value *sec
     p->id = sb_arena_str(a, sb_value_str_at(secret, "metadata.uid"));
     p->created = sb_arena_str(a, sb_value_str_at(secret, "metadata.creationTimestamp"));
     p->tags = tags_of(a, secret);
-    if (!object_data(a, secret, "tls.crt", &p->cert) || !object_data(a, secret, "tls.key", &p->key))
-        return;
-    p->cert = sb_str_trim(p->cert);
-    p->key = sb_str_trim(p->key);
-    p->digest = digest_of(a, p);
-    p->good = is_good(p, u->before);
+    if (object_data(a, secret, "tls.crt", &p->cert) && object_data(a, secret, "tls.key", &p->key)) {
+        p->cert = sb_str_trim(p->cert);
+        p->key = sb_str_trim(p->key);
+        p->digest = digest_of(a, p);
+    }
+    p->good = is_good(u, p);
 }
 
 /* Each parent once, though it may claim the Secret more than once: claims of one object follow each

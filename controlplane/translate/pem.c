@@ -42,16 +42,22 @@ static EVP_PKEY *read_key(struct sb_str text)
     return key;
 }
 
-bool pem_is_pair(struct sb_str cert, struct sb_str key)
+const char *pem_pair_problem(struct sb_str cert, struct sb_str key)
 {
     X509 *x = read_certificate(cert);
-    EVP_PKEY *pkey = x ? read_key(key) : NULL;
-    bool pair = pkey && X509_check_private_key(x, pkey) == 1;
+    EVP_PKEY *pkey = read_key(key);
+    const char *problem = NULL;
 
+    if (!x)
+        problem = "tls.crt: is no certificate in PEM";
+    else if (!pkey)
+        problem = "tls.key: is no private key in PEM without a password";
+    else if (X509_check_private_key(x, pkey) != 1)
+        problem = "tls.key: belongs to another certificate than tls.crt";
     EVP_PKEY_free(pkey);
     X509_free(x);
     ERR_clear_error();
-    return pair;
+    return problem;
 }
 
 /* -- authorities

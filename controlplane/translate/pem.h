@@ -6,8 +6,9 @@
 
 #include "shared/arena.h"
 
-/* The key belongs to the first certificate of the text. */
-bool pem_is_pair(struct sb_str cert, struct sb_str key);
+/* NULL when the key belongs to the first certificate of the text; else the Secret's field and what is
+ * wrong with it. */
+const char *pem_pair_problem(struct sb_str cert, struct sb_str key);
 
 /* One certificate of an authority that has not expired, written anew; NULL, or what is wrong in the
  * words of KIC. */

@@ -12,14 +12,9 @@
 
 /* -- proxy_listen -- */
 
-#define LISTEN_GRAMMAR                                                                             \
-    "%s must be of form: [off] | <ip>:<port> [ssl] [http2] [proxy_protocol] [deferred] [bind] "    \
-    "[reuseport] [backlog=%%d+] [ipv6only=on] [ipv6only=off] [so_keepalive=on] "                   \
-    "[so_keepalive=off] [so_keepalive=%%w*:%%w*:%%d*], [... next entry ...]"
-
 static enum sb_rc bad_listen(const char *name, struct sb_err *err)
 {
-    return sb_err_set(err, SB_INVALID, LISTEN_GRAMMAR, name);
+    return sb_err_set(err, SB_INVALID, SB_LISTEN_GRAMMAR, name);
 }
 
 /* Seconds, with nginx's unit letters; "" is 0, the system's default. */
@@ -138,7 +133,8 @@ enum sb_rc sb_listen_parse(struct sb_arena *a, const char *name, const struct sb
         return SB_OK;
     for (size_t i = 0; i < n; i++)
         if (!parse_listen(a, items[i], &list[i]))
-            return bad_listen(name, err);
+            return sb_err_set(err, SB_INVALID, SB_LISTEN_GRAMMAR ", not '%.*s'", name,
+                              SB_ARG(items[i]));
     *nout = n;
     return SB_OK;
 }
