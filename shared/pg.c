@@ -177,6 +177,9 @@ static enum sb_rc failed(struct sb_pg *pg, PGresult *result, struct sb_err *err)
     rc = rc_of_sqlstate(sb_pg_sqlstate(pg));
     if (rc == SB_TIMEOUT)
         return sb_err_set(err, rc, "timeout: %s", sb_pg_message(pg));
+    if (!strcmp(sb_pg_sqlstate(pg), "42P01")) /* undefined table */
+        return sb_err_set(err, rc, "%s (run silverback-migrations bootstrap, or correct pg_schema)",
+                          sb_pg_message(pg));
     return sb_err_set(err, rc, "%s", sb_pg_message(pg));
 }
 
