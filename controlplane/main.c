@@ -237,7 +237,7 @@ static void set_log_level(const char *name)
     } levels[] = {
         {"trace", SB_LOG_DEBUG},
         {"debug", SB_LOG_DEBUG},
-        {"info",  SB_LOG_INFO },
+        {"info", SB_LOG_INFO},
         {"error", SB_LOG_ERROR},
     };
 

@@ -137,14 +137,8 @@ static bool parse_duration(struct sb_str s, int64_t *ms)
     static const struct {
         const char *name;
         double ms;
-    } units[] = {
-        {"ms", 1       },
-        {"us", 0.001   },
-        {"ns", 0.000001},
-        {"h",  3600000 },
-        {"m",  60000   },
-        {"s",  1000    }
-    };
+    } units[] = {{"ms", 1},      {"us", 0.001}, {"ns", 0.000001},
+                 {"h", 3600000}, {"m", 60000},  {"s", 1000}};
     double total = 0;
     bool any = false;
 

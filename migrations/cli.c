@@ -313,9 +313,9 @@ static void print_status(struct sb_arena *a, const struct sb_migrate_state *s)
         enum sb_migration_status status;
     } lists[] = {
         {"executed_migrations", SB_MIGRATION_EXECUTED},
-        {"pending_migrations",  SB_MIGRATION_PENDING },
-        {"missing_migrations",  SB_MIGRATION_MISSING },
-        {"new_migrations",      SB_MIGRATION_NEW     },
+        {"pending_migrations", SB_MIGRATION_PENDING},
+        {"missing_migrations", SB_MIGRATION_MISSING},
+        {"new_migrations", SB_MIGRATION_NEW},
     };
     struct sb_value *v = sb_value_object(a);
 
@@ -348,16 +348,17 @@ static const struct {
     work_fn *work;
 } works[] = {
     {"bootstrap", "Makes the schema in an empty database, once; run again, it changes nothing.",
-     do_bootstrap                                                                                             },
+     do_bootstrap},
     {"up",
      "Runs the new migrations' first half, with which the release before still works. An\n"
-     "existing Kong 3.9 database becomes Silverback's too by this, its rows untouched.",             do_up    },
-    {"finish",    "Runs the second half, once the programs of the release before are gone.",
-     do_finish                                                                                                },
-    {"list",      "Lists migrations. Exit code: 0 up to date, 3 needs bootstrap, 4 pending, 5 new.",
-     do_list                                                                                                  },
-    {"status",    "Prints the state as one line of JSON.",                                           do_status},
-    {"reset",     "Drops everything in the schema, after asking.",                                   do_reset },
+     "existing Kong 3.9 database becomes Silverback's too by this, its rows untouched.",
+     do_up},
+    {"finish", "Runs the second half, once the programs of the release before are gone.",
+     do_finish},
+    {"list", "Lists migrations. Exit code: 0 up to date, 3 needs bootstrap, 4 pending, 5 new.",
+     do_list},
+    {"status", "Prints the state as one line of JSON.", do_status},
+    {"reset", "Drops everything in the schema, after asking.", do_reset},
 };
 
 /* argv[0] is the verb. */
@@ -386,13 +387,13 @@ static int run_verb(int argc, char **argv)
 int sb_migrations_main(int argc, char **argv)
 {
     static const struct sb_cli_verb verbs[] = {
-        {"bootstrap",                                      run_verb, "make the schema in an empty database"},
-        {"up",          run_verb, "run new migrations; adopt a Kong 3.9 database"},
-        {"finish",                                             run_verb, "finish what up has begun"},
+        {"bootstrap", run_verb, "make the schema in an empty database"},
+        {"up", run_verb, "run new migrations; adopt a Kong 3.9 database"},
+        {"finish", run_verb, "finish what up has begun"},
         {"list", run_verb, "list executed, pending and new migrations"},
-        {"status",                                         run_verb, "the same as JSON"},
-        {"reset",                      run_verb, "drop everything"},
-        {0                                          },
+        {"status", run_verb, "the same as JSON"},
+        {"reset", run_verb, "drop everything"},
+        {0},
     };
 
     return sb_cli_run(argc, argv, argv[0], "migrations", verbs);

@@ -202,14 +202,14 @@ static const struct {
     void (*run)(const struct look *l, const struct sb_entity_check *c);
     bool wants_valid; /* skipped when a field of it has an error */
 } kinds[] = {
-    [SB_C_AT_LEAST_ONE_OF] = {at_least_one_of,             false},
-    [SB_C_ONLY_ONE_OF] = {only_one_of,                 true },
-    [SB_C_DISTINCT] = {distinct,                    false},
-    [SB_C_MUTUALLY_REQUIRED] = {mutually_required,           true },
-    [SB_C_MUTUALLY_EXCLUSIVE] = {mutually_exclusive,          true },
-    [SB_C_CONDITIONAL] = {conditional,                 false},
+    [SB_C_AT_LEAST_ONE_OF] = {at_least_one_of, false},
+    [SB_C_ONLY_ONE_OF] = {only_one_of, true},
+    [SB_C_DISTINCT] = {distinct, false},
+    [SB_C_MUTUALLY_REQUIRED] = {mutually_required, true},
+    [SB_C_MUTUALLY_EXCLUSIVE] = {mutually_exclusive, true},
+    [SB_C_CONDITIONAL] = {conditional, false},
     [SB_C_CONDITIONAL_AT_LEAST_ONE_OF] = {conditional_at_least_one_of, false},
-    [SB_C_CUSTOM] = {custom,                      true },
+    [SB_C_CUSTOM] = {custom, true},
 };
 
 static bool any_reference(const struct look *l, const char *const *names)

@@ -196,9 +196,8 @@ static struct sb_doc_list *add_list(struct sb_doc *d, struct sb_doc_list **to, s
     return l;
 }
 
-static const struct sb_field version = {
-    .type = SB_T_STRING, .one_of = (const char *const[]){"1.1", "2.1", "3.0", NULL}
-};
+static const struct sb_field version = {.type = SB_T_STRING,
+                                        .one_of = (const char *const[]){"1.1", "2.1", "3.0", NULL}};
 
 static const char *root_complaint(struct sb_doc *d, struct sb_str key, const struct sb_value *v)
 {

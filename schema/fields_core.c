@@ -162,9 +162,7 @@ static const struct sb_field peer_fields[] = {
     END,
 };
 static const struct sb_entity_check peer_checks[] = {
-    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = SB_LIST("ip", "port")},
-    {0                    }
-};
+    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = SB_LIST("ip", "port")}, {0}};
 static const struct sb_field peer = {
     .type = SB_T_RECORD, .fields = peer_fields, .checks = peer_checks};
 static const struct sb_field route_sni = {.type = SB_T_STRING,
@@ -269,7 +267,7 @@ static const struct sb_entity_check route_checks[] = {
     {.kind = SB_C_CUSTOM,
      .fields = SB_LIST("id", "protocols", CLASSIC, "expression", "regex_priority", "priority"),
      .custom = check_route},
-    {0         },
+    {0},
 };
 
 #define WITH(p) VALUE(.contains = (p))
@@ -360,16 +358,16 @@ static const struct {
     const char *protocol;
     struct sb_subschema classic, expressions;
 } route_families[] = {
-    {"http",            {"http", http_fields, http_checks},  {"http", http_fields_x, http_checks_x} },
-    {"https",           {"https", http_fields, http_checks}, {"https", http_fields_x, http_checks_x}},
-    {"tcp",             {"tcp", tcp_fields, tcp_checks},     {"tcp", tcp_fields, tcp_checks_x}      },
-    {"tls",             {"tls", tcp_fields, tcp_checks},     {"tls", tcp_fields, tcp_checks_x}      },
-    {"udp",             {"udp", tcp_fields, tcp_checks},     {"udp", tcp_fields, tcp_checks_x}      },
+    {"http", {"http", http_fields, http_checks}, {"http", http_fields_x, http_checks_x}},
+    {"https", {"https", http_fields, http_checks}, {"https", http_fields_x, http_checks_x}},
+    {"tcp", {"tcp", tcp_fields, tcp_checks}, {"tcp", tcp_fields, tcp_checks_x}},
+    {"tls", {"tls", tcp_fields, tcp_checks}, {"tls", tcp_fields, tcp_checks_x}},
+    {"udp", {"udp", tcp_fields, tcp_checks}, {"udp", tcp_fields, tcp_checks_x}},
     {"tls_passthrough",
      {"tls_passthrough", tcp_fields, passthrough_checks},
-     {"tls_passthrough", tcp_fields, passthrough_checks_x}                                          },
-    {"grpc",            {"grpc", grpc_fields, grpc_checks},  {"grpc", grpc_fields_x, grpc_checks_x} },
-    {"grpcs",           {"grpcs", grpc_fields, grpc_checks}, {"grpcs", grpc_fields_x, grpc_checks_x}},
+     {"tls_passthrough", tcp_fields, passthrough_checks_x}},
+    {"grpc", {"grpc", grpc_fields, grpc_checks}, {"grpc", grpc_fields_x, grpc_checks_x}},
+    {"grpcs", {"grpcs", grpc_fields, grpc_checks}, {"grpcs", grpc_fields_x, grpc_checks_x}},
 };
 
 static const struct sb_subschema *family_of(const struct sb_schema_ctx *ctx,
@@ -431,9 +429,7 @@ static const struct sb_field consumer_fields[] = {
     END,
 };
 static const struct sb_entity_check consumer_checks[] = {
-    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = SB_LIST("custom_id", "username")},
-    {0                }
-};
+    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = SB_LIST("custom_id", "username")}, {0}};
 
 const struct sb_entity sb_consumers = {
     .name = "consumers",
@@ -668,9 +664,7 @@ static void normalise_target(struct sb_schema_ctx *ctx, struct sb_value *entity)
 }
 
 static const struct sb_transform target_transforms[] = {
-    {.input = "target", .apply = normalise_target, .always = true},
-    {0  }
-};
+    {.input = "target", .apply = normalise_target, .always = true}, {0}};
 
 const struct sb_entity sb_targets = {
     .name = "targets",
@@ -718,14 +712,14 @@ static const struct sb_field certificate_fields[] = {
 };
 static const struct sb_entity_check certificate_checks[] = {
     {.kind = SB_C_MUTUALLY_REQUIRED, .fields = SB_LIST("cert_alt", "key_alt")},
-    {.kind = SB_C_CUSTOM,                    .fields = SB_LIST("cert", "key"), .custom = sb_check_certificate_pairs},
+    {.kind = SB_C_CUSTOM, .fields = SB_LIST("cert", "key"), .custom = sb_check_certificate_pairs},
     {.kind = SB_C_CUSTOM,
      .fields = SB_LIST("cert_alt", "key_alt"),
      .custom = sb_check_alternative_pairs},
     {.kind = SB_C_CUSTOM,
      .fields = SB_LIST("cert", "cert_alt"),
      .custom = sb_check_alternative_types},
-    {0                             },
+    {0},
 };
 
 const struct sb_entity sb_certificates = {
@@ -771,13 +765,8 @@ static const struct sb_field ca_certificate_fields[] = {
     END,
 };
 static const struct sb_entity_check ca_checks[] = {
-    {.kind = SB_C_CUSTOM,    .fields = SB_LIST("cert"), .custom = sb_check_ca},
-    {0}
-};
-static const struct sb_transform ca_transforms[] = {
-    {.input = "cert", .apply = sb_digest_ca},
-    {0              }
-};
+    {.kind = SB_C_CUSTOM, .fields = SB_LIST("cert"), .custom = sb_check_ca}, {0}};
+static const struct sb_transform ca_transforms[] = {{.input = "cert", .apply = sb_digest_ca}, {0}};
 
 const struct sb_entity sb_ca_certificates = {
     .name = "ca_certificates",
@@ -858,9 +847,7 @@ static const struct sb_field pem_fields[] = {
     END,
 };
 static const struct sb_entity_check pem_checks[] = {
-    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = SB_LIST("private_key", "public_key")},
-    {0              }
-};
+    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = SB_LIST("private_key", "public_key")}, {0}};
 static const struct sb_field key_fields[] = {
     SB_ROW_ID,
     FOREIGN("set", "key_sets", .flags = SB_F_CASCADE),
@@ -876,9 +863,9 @@ static const struct sb_field key_fields[] = {
 };
 static const struct sb_entity_check key_checks[] = {
     {.kind = SB_C_MUTUALLY_EXCLUSIVE, .fields = SB_LIST("pem", "jwk")},
-    {.kind = SB_C_AT_LEAST_ONE_OF,                         .fields = SB_LIST("pem", "jwk")},
-    {.kind = SB_C_CUSTOM,    .fields = SB_LIST("jwk", "kid"), .custom = sb_check_jwk},
-    {0                        },
+    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = SB_LIST("pem", "jwk")},
+    {.kind = SB_C_CUSTOM, .fields = SB_LIST("jwk", "kid"), .custom = sb_check_jwk},
+    {0},
 };
 
 const struct sb_entity sb_keys = {
@@ -925,9 +912,9 @@ static void refuse_wasm(struct sb_schema_ctx *ctx, const struct sb_value *entity
 
 static const struct sb_entity_check filter_chain_checks[] = {
     {.kind = SB_C_MUTUALLY_EXCLUSIVE, .fields = SB_LIST("service", "route")},
-    {.kind = SB_C_AT_LEAST_ONE_OF,                       .fields = SB_LIST("service", "route")},
-    {.kind = SB_C_CUSTOM,    .fields = SB_LIST("filters"), .custom = refuse_wasm},
-    {0                      },
+    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = SB_LIST("service", "route")},
+    {.kind = SB_C_CUSTOM, .fields = SB_LIST("filters"), .custom = refuse_wasm},
+    {0},
 };
 
 const struct sb_entity sb_filter_chains = {
@@ -954,7 +941,7 @@ static const struct sb_field workspace_fields[] = {
     STRING("comment"),
     SB_ROW_CREATED,
     SB_ROW_UPDATED,
-    {.name = "meta",   .type = SB_T_RECORD, .flags = SB_F_REQUIRED | SB_F_ABSTRACT, .def = "{}"},
+    {.name = "meta", .type = SB_T_RECORD, .flags = SB_F_REQUIRED | SB_F_ABSTRACT, .def = "{}"},
     {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED | SB_F_ABSTRACT, .def = "{}"},
     END,
 };
@@ -1010,7 +997,7 @@ const struct sb_entity sb_parameters = {
 static const struct sb_field cert_details_fields[] = {
     NUMBER("expiry_timestamp", .flags = SB_F_TIMESTAMP), END};
 static const struct sb_field data_plane_fields[] = {
-    {.name = "id",      .type = SB_T_STRING,     .flags = SB_F_REQUIRED | SB_F_AUTO | SB_F_UUID},
+    {.name = "id", .type = SB_T_STRING, .flags = SB_F_REQUIRED | SB_F_AUTO | SB_F_UUID},
     INTEGER("last_seen", .flags = SB_F_AUTO | SB_F_TIMESTAMP),
     SB_ROW_UPDATED,
     STRING("ip", .flags = SB_F_REQUIRED, .validate = sb_check_ip),
@@ -1022,7 +1009,7 @@ static const struct sb_field data_plane_fields[] = {
                SB_LIST("unknown", "normal", "kong_version_incompatible", "plugin_set_incompatible",
                        "plugin_version_incompatible", "filter_set_incompatible"),
            .def = "\"unknown\""),
-    { .name = "labels", .type = SB_T_MAP, .keys = &sb_type_string,                      .values = &sb_type_string},
+    {.name = "labels", .type = SB_T_MAP, .keys = &sb_type_string, .values = &sb_type_string},
     RECORD("cert_details", cert_details_fields),
     SET("rpc_capabilities", &sb_type_string),
     END,

@@ -55,9 +55,7 @@ static const struct sb_field basicauth_fields[] = {
     END,
 };
 static const struct sb_transform basicauth_transforms[] = {
-    {.input = "password",              .needs = "consumer.id", .apply = sb_hash_basic_password},
-    {0}
-};
+    {.input = "password", .needs = "consumer.id", .apply = sb_hash_basic_password}, {0}};
 
 const struct sb_entity sb_basicauth_credentials = {
     .name = "basicauth_credentials",
@@ -163,16 +161,14 @@ static const struct sb_field oauth2_fields[] = {
     STRING("client_id", .flags = SB_F_UNIQUE | SB_F_AUTO),
     STRING("client_secret", .flags = SB_F_AUTO | SB_F_ENCRYPTED),
     {.name = "hash_secret", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
-    {.name = "redirect_uris",                     .type = SB_T_ARRAY,                   .elements = &redirect_uri  },
+    {.name = "redirect_uris", .type = SB_T_ARRAY, .elements = &redirect_uri},
     SB_ROW_TAGS,
     STRING("client_type", .flags = SB_F_REQUIRED, .one_of = SB_LIST("confidential", "public"),
            .def = "\"confidential\""),
     END,
 };
 static const struct sb_transform oauth2_transforms[] = {
-    {.input = "client_secret", .apply = sb_hash_oauth2_secret},
-    {0                       }
-};
+    {.input = "client_secret", .apply = sb_hash_oauth2_secret}, {0}};
 
 const struct sb_entity sb_oauth2_credentials = {
     .name = "oauth2_credentials",
@@ -288,7 +284,7 @@ static const struct sb_field metrics_fields[] = {
     {.name = "period_date", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED | SB_F_TIMESTAMP},
     STRING("service_id", .flags = SB_F_REQUIRED | SB_F_UUID),
     STRING("route_id", .flags = SB_F_REQUIRED | SB_F_UUID),
-    {.name = "value",       .type = SB_T_INTEGER, .flags = SB_F_REQUIRED                 },
+    {.name = "value", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED},
     END,
 };
 

@@ -290,10 +290,7 @@ static bool push_ec(struct jwk *j)
         const char *crv, *group;
         size_t len;
     } curves[] = {
-        {"P-256", "prime256v1", 32},
-        {"P-384", "secp384r1",  48},
-        {"P-521", "secp521r1",  66}
-    };
+        {"P-256", "prime256v1", 32}, {"P-384", "secp384r1", 48}, {"P-521", "secp521r1", 66}};
     struct sb_str crv = sb_value_str_at(j->members, "crv"), x, y;
     /* The builder keeps pointers to strings: they must live until the key is built. */
     unsigned char *point = sb_arena_zero(j->arena, 1 + 2 * 66);
@@ -376,15 +373,14 @@ static bool jwk_loads(struct sb_arena *a, const struct sb_value *members)
 
 static const struct sb_field jwk_fields[] = {
     TEXT("issuer"),   TEXT("kty"),  TEXT("use"),
-    TEXTS("key_ops"), TEXT("alg"),  {.name = "kid",           .type = SB_T_STRING, .flags = SB_F_REQUIRED},
+    TEXTS("key_ops"), TEXT("alg"),  {.name = "kid", .type = SB_T_STRING, .flags = SB_F_REQUIRED},
     TEXT("x5u"),      TEXTS("x5c"), TEXT("x5t"),
     TEXT("x5t#S256"), TEXT("k"),    TEXT("x"),
     TEXT("y"),        TEXT("crv"),  TEXT("n"),
     TEXT("e"),        TEXT("d"),    TEXT("p"),
     TEXT("q"),        TEXT("dp"),   TEXT("dq"),
     TEXT("qi"),       TEXT("oth"),  TEXT("r"),
-    TEXT("t"),        {0}
-};
+    TEXT("t"),        {0}};
 
 void sb_check_jwk(struct sb_schema_ctx *ctx, const struct sb_value *entity, struct sb_value *errors)
 {

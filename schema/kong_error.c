@@ -12,22 +12,22 @@ static const struct {
     int status;
     const char *name;
 } codes[] = {
-    {SB_KONG_INVALID_PRIMARY_KEY,     400, "invalid primary key"              },
-    {SB_KONG_SCHEMA_VIOLATION,        400, "schema violation"                 },
-    {SB_KONG_PRIMARY_KEY_VIOLATION,   400, "primary key violation"            },
-    {SB_KONG_FOREIGN_KEY_VIOLATION,   400, "foreign key violation"            },
-    {SB_KONG_UNIQUE_VIOLATION,        409, "unique constraint violation"      },
-    {SB_KONG_NOT_FOUND,               404, "not found"                        },
-    {SB_KONG_INVALID_OFFSET,          400, "invalid offset"                   },
-    {SB_KONG_DATABASE_ERROR,          500, "database error"                   },
-    {SB_KONG_INVALID_SIZE,            400, "invalid size"                     },
-    {SB_KONG_INVALID_UNIQUE,          400, "invalid unique %s"                },
-    {SB_KONG_INVALID_OPTIONS,         400, "invalid options"                  },
-    {SB_KONG_OPERATION_UNSUPPORTED,   405, "operation unsupported"            },
-    {SB_KONG_FOREIGN_KEYS_UNRESOLVED, 400, "foreign keys unresolved"          },
-    {SB_KONG_DECLARATIVE_CONFIG,      400, "invalid declarative configuration"},
-    {SB_KONG_TRANSFORMATION_ERROR,    500, "transformation error"             },
-    {SB_KONG_REFERENCED_BY_OTHERS,    400, "referenced by others"             },
+    {SB_KONG_INVALID_PRIMARY_KEY, 400, "invalid primary key"},
+    {SB_KONG_SCHEMA_VIOLATION, 400, "schema violation"},
+    {SB_KONG_PRIMARY_KEY_VIOLATION, 400, "primary key violation"},
+    {SB_KONG_FOREIGN_KEY_VIOLATION, 400, "foreign key violation"},
+    {SB_KONG_UNIQUE_VIOLATION, 409, "unique constraint violation"},
+    {SB_KONG_NOT_FOUND, 404, "not found"},
+    {SB_KONG_INVALID_OFFSET, 400, "invalid offset"},
+    {SB_KONG_DATABASE_ERROR, 500, "database error"},
+    {SB_KONG_INVALID_SIZE, 400, "invalid size"},
+    {SB_KONG_INVALID_UNIQUE, 400, "invalid unique %s"},
+    {SB_KONG_INVALID_OPTIONS, 400, "invalid options"},
+    {SB_KONG_OPERATION_UNSUPPORTED, 405, "operation unsupported"},
+    {SB_KONG_FOREIGN_KEYS_UNRESOLVED, 400, "foreign keys unresolved"},
+    {SB_KONG_DECLARATIVE_CONFIG, 400, "invalid declarative configuration"},
+    {SB_KONG_TRANSFORMATION_ERROR, 500, "transformation error"},
+    {SB_KONG_REFERENCED_BY_OTHERS, 400, "referenced by others"},
 };
 
 static size_t row_of(enum sb_kong_code code)

@@ -444,8 +444,8 @@ static enum sb_rc refuse(struct sb_refusal *why, enum sb_refusal_kind kind, cons
 static bool lacks_value(const struct sb_entity *kind, const struct row *r)
 {
     static const char *const columns[][2] = {
-        {"upstreams", "slots" },
-        {"targets",   "weight"},
+        {"upstreams", "slots"},
+        {"targets", "weight"},
     };
 
     for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)

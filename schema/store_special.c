@@ -350,9 +350,9 @@ static const struct sb_store_special specials[] = {
      .after_write = write_snis,
      .before_delete = delete_snis,
      .shown = show_snis},
-    {.entity = "targets", .before_check = spell_target                                                  },
-    {.entity = "plugins",          .before_check = check_plugin_protocols                   },
-    {.entity = "ca_certificates",          .before_delete = check_ca_unused},
+    {.entity = "targets", .before_check = spell_target},
+    {.entity = "plugins", .before_check = check_plugin_protocols},
+    {.entity = "ca_certificates", .before_delete = check_ca_unused},
 };
 
 const struct sb_store_special *sb_store_special(const struct sb_entity *kind)

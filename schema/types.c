@@ -196,11 +196,7 @@ const char *sb_check_protocols(struct sb_schema_ctx *ctx, const struct sb_field 
                                const struct sb_value *v)
 {
     static const char *const families[][4] = {
-        {"http", "https"    },
-        {"tcp",  "tls",       "udp"},
-        {"tls_passthrough"     },
-        {"grpc", "grpcs"}
-    };
+        {"http", "https"}, {"tcp", "tls", "udp"}, {"tls_passthrough"}, {"grpc", "grpcs"}};
     const char *const *seen = NULL;
 
     (void)f;

@@ -9,11 +9,11 @@
 
 enum sb_cli_type { SB_CLI_TEXT, SB_CLI_NUMBER, SB_CLI_SWITCH };
 
-/* One flag: where its value goes is an offset into the caller's options struct (const char *, double,
- * or bool). Flags are given as --name VALUE, --name=VALUE, or -x VALUE. */
+/* One flag: where its value goes is an offset into the caller's options struct (const char *,
+ * double, or bool). Flags are given as --name VALUE, --name=VALUE, or -x VALUE. */
 struct sb_cli_flag {
-    const char *name;  /* without dashes */
-    char letter;       /* 0: none */
+    const char *name; /* without dashes */
+    char letter;      /* 0: none */
     enum sb_cli_type type;
     size_t at;
     const char *value; /* for the usage: "FILE"; NULL for switches */
@@ -21,8 +21,8 @@ struct sb_cli_flag {
 };
 
 /* Takes flags out of argv[1..] into options; the rest stays in argv, counted by the return value
- * (argv[0] included). -1 when something is wrong: it has been said on stderr. -h and --help set *help.
- * Flags end at "--". */
+ * (argv[0] included). -1 when something is wrong: it has been said on stderr. -h and --help set
+ * *help. Flags end at "--". */
 int sb_cli_parse(int argc, char **argv, const struct sb_cli_flag *flags, void *options, bool *help);
 
 /* The flags as aligned lines for a usage text, on stderr. */

@@ -67,10 +67,7 @@ void *sb_map_set(struct sb_map *m, struct sb_str key, void *value)
     slot = slot_of(m, key, hash);
     old = slot->key.p ? slot->value : NULL;
     m->count += !slot->key.p;
-    *slot = (struct sb_map_slot){
-        {key.p ? key.p : "", key.len},
-        value, hash
-    };
+    *slot = (struct sb_map_slot){{key.p ? key.p : "", key.len}, value, hash};
     return old;
 }
 

@@ -98,21 +98,11 @@ static enum sb_rc rc_of_sqlstate(const char *state)
         const char *prefix;
         enum sb_rc rc;
     } table[] = {
-        {"23505", SB_CONFLICT   },
-        {"23503", SB_CONFLICT   },
-        {"23P01", SB_CONFLICT   },
-        {"57014", SB_TIMEOUT    },
-        {"55P03", SB_TIMEOUT    },
-        {"42501", SB_DENIED     },
-        {"25006", SB_DENIED     },
-        {"28",    SB_DENIED     },
-        {"3D000", SB_NOTFOUND   },
-        {"40",    SB_AGAIN      },
-        {"08",    SB_UNAVAILABLE},
-        {"53",    SB_UNAVAILABLE},
-        {"57P",   SB_UNAVAILABLE},
-        {"25P03", SB_UNAVAILABLE},
-        {"",      SB_INVALID    },
+        {"23505", SB_CONFLICT},  {"23503", SB_CONFLICT},    {"23P01", SB_CONFLICT},
+        {"57014", SB_TIMEOUT},   {"55P03", SB_TIMEOUT},     {"42501", SB_DENIED},
+        {"25006", SB_DENIED},    {"28", SB_DENIED},         {"3D000", SB_NOTFOUND},
+        {"40", SB_AGAIN},        {"08", SB_UNAVAILABLE},    {"53", SB_UNAVAILABLE},
+        {"57P", SB_UNAVAILABLE}, {"25P03", SB_UNAVAILABLE}, {"", SB_INVALID},
     };
     size_t i = 0;
 

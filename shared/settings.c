@@ -386,14 +386,7 @@ static bool size_of(struct sb_str text, int64_t *out)
     static const struct {
         char unit;
         int shift;
-    } units[] = {
-        {'k', 10},
-        {'K', 10},
-        {'m', 20},
-        {'M', 20},
-        {'g', 30},
-        {'G', 30}
-    };
+    } units[] = {{'k', 10}, {'K', 10}, {'m', 20}, {'M', 20}, {'g', 30}, {'G', 30}};
     int shift = 0;
 
     for (size_t i = 0; text.len && i < sizeof units / sizeof *units; i++) {
@@ -414,13 +407,7 @@ static bool time_of(struct sb_str text, int64_t *out_ms)
     static const struct {
         const char *unit;
         int64_t ms;
-    } units[] = {
-        {"ms", 1       },
-        {"s",  1000    },
-        {"m",  60000   },
-        {"h",  3600000 },
-        {"d",  86400000}
-    };
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
     int64_t factor = 1000, n;
 
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {

@@ -113,8 +113,8 @@ static enum sb_rc pem_at(struct loader *l, const struct sb_value *v, const char 
                           field);
     if (sb_str_find(*out, SB_STR("-----BEGIN"), 0) < 0 ||
         sb_str_find(*out, SB_STR("-----END"), 0) < 0)
-        return sb_err_set(l->err, SB_INVALID, "kubeconfig %s: %s.%s holds no PEM from BEGIN to END", l->path,
-                          where, field);
+        return sb_err_set(l->err, SB_INVALID, "kubeconfig %s: %s.%s holds no PEM from BEGIN to END",
+                          l->path, where, field);
     return SB_OK;
 }
 

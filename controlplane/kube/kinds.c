@@ -22,19 +22,19 @@ static const char *const secret[] = {"type", "data", NULL};
 static const char *const config_map[] = {"data.id", "data.cert", "data.ca.crt", NULL};
 
 const struct sb_kind sb_kinds[] = {
-    {"Namespace",         "", "v1", "namespaces", .keep = nothing},
-    {"IngressClass",               "networking.k8s.io", "v1", "ingressclasses", .keep = spec},
-    {"Service",    "", "v1", "services", .namespaced = true, .keep = service},
-    {"EndpointSlice",      "discovery.k8s.io", "v1", "endpointslices", .namespaced = true,
+    {"Namespace", "", "v1", "namespaces", .keep = nothing},
+    {"IngressClass", "networking.k8s.io", "v1", "ingressclasses", .keep = spec},
+    {"Service", "", "v1", "services", .namespaced = true, .keep = service},
+    {"EndpointSlice", "discovery.k8s.io", "v1", "endpointslices", .namespaced = true,
      .keep = endpoint_slice},
- /* Releases of Helm and tokens of service accounts are most of a cluster's Secrets by weight,
-  * and   never a certificate or a credential. */
-    {"Secret",               "", "v1", "secrets", .namespaced = true, .keep = secret,
+    /* Releases of Helm and tokens of service accounts are most of a cluster's Secrets by weight,
+     * and   never a certificate or a credential. */
+    {"Secret", "", "v1", "secrets", .namespaced = true, .keep = secret,
      .selector = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token"},
-    {"ConfigMap",       "", "v1", "configmaps", .namespaced = true, .keep = config_map},
-    {"IngressClassParameters",           "configuration.konghq.com", "v1alpha1", "ingressclassparameterses",
+    {"ConfigMap", "", "v1", "configmaps", .namespaced = true, .keep = config_map},
+    {"IngressClassParameters", "configuration.konghq.com", "v1alpha1", "ingressclassparameterses",
      .namespaced = true, .optional = true, .keep = spec},
-    {"Ingress",               "networking.k8s.io", "v1", "ingresses", .namespaced = true, .keep = ingress},
+    {"Ingress", "networking.k8s.io", "v1", "ingresses", .namespaced = true, .keep = ingress},
     {0},
 };
 

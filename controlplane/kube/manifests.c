@@ -110,10 +110,8 @@ static struct sb_value *member_object(struct sb_arena *a, struct sb_value *objec
 
 static void add_uid(struct sb_arena *a, const struct sb_kind *kind, struct sb_value *metadata)
 {
-    static const struct sb_uuid root = {
-        {0x5b, 0x1e, 0x0d, 0xc6, 0x3a, 0x4e, 0x4c, 0x8c, 0x9a, 0x55, 0x6e, 0x2f, 0x77, 0x90, 0x31,
-         0x0b}
-    };
+    static const struct sb_uuid root = {{0x5b, 0x1e, 0x0d, 0xc6, 0x3a, 0x4e, 0x4c, 0x8c, 0x9a, 0x55,
+                                         0x6e, 0x2f, 0x77, 0x90, 0x31, 0x0b}};
     struct sb_str key = sb_arena_printf(a, "%s/%.*s/%.*s", kind->kind,
                                         SB_ARG(sb_value_str_at(metadata, "namespace")),
                                         SB_ARG(sb_value_str_at(metadata, "name")));

@@ -265,8 +265,8 @@ static const struct {
     const char *kind;
     void (*refs)(struct ref_list *list, const struct sb_value *object);
 } ref_finders[] = {
-    {"Ingress",       ingress_refs},
-    {"EndpointSlice", slice_refs  },
+    {"Ingress", ingress_refs},
+    {"EndpointSlice", slice_refs},
 };
 
 static void find_refs(struct entry *e, const struct sb_kind *kind)

@@ -28,34 +28,34 @@ struct row {
     }
 
 static const struct row rows[] = {
-    {NULL,            "metadata.name",                      TEXT     },
-    {NULL,            "metadata.namespace",                 TEXT     },
-    {NULL,            "metadata.annotations{}",             TEXT     },
-    {NULL,            "metadata.labels{}",                  TEXT     },
-    {"Ingress",       "spec.ingressClassName",              TEXT     },
-    {"Ingress",       "spec.rules[].host",                  TEXT     },
-    {"Ingress",       "spec.rules[].http.paths[].path",     TEXT     },
-    {"Ingress",       "spec.rules[].http.paths[].pathType", PATH_TYPE},
+    {NULL, "metadata.name", TEXT},
+    {NULL, "metadata.namespace", TEXT},
+    {NULL, "metadata.annotations{}", TEXT},
+    {NULL, "metadata.labels{}", TEXT},
+    {"Ingress", "spec.ingressClassName", TEXT},
+    {"Ingress", "spec.rules[].host", TEXT},
+    {"Ingress", "spec.rules[].http.paths[].path", TEXT},
+    {"Ingress", "spec.rules[].http.paths[].pathType", PATH_TYPE},
     BACKEND("spec.rules[].http.paths[].backend"),
     BACKEND("spec.defaultBackend"),
-    {"Ingress",       "spec.tls[].hosts[]",                 TEXT     },
-    {"Ingress",       "spec.tls[].secretName",              TEXT     },
-    {"IngressClass",  "spec.controller",                    TEXT     },
-    {"Service",       "spec.type",                          TEXT     },
-    {"Service",       "spec.externalName",                  TEXT     },
-    {"Service",       "spec.ports[].name",                  TEXT     },
-    {"Service",       "spec.ports[].port",                  INT      },
-    {"Service",       "spec.ports[].protocol",              TEXT     },
-    {"EndpointSlice", "addressType",                        TEXT     },
-    {"EndpointSlice", "ports[].name",                       TEXT     },
-    {"EndpointSlice", "ports[].port",                       INT      },
-    {"EndpointSlice", "endpoints[].addresses[]",            TEXT     },
-    {"EndpointSlice", "endpoints[].conditions.ready",       BOOL     },
-    {"EndpointSlice", "endpoints[].conditions.terminating", BOOL     },
-    {"Secret",        "type",                               TEXT     },
-    {"Secret",        "data{}",                             BASE64   },
-    {"Secret",        "stringData{}",                       TEXT     },
-    {"ConfigMap",     "data{}",                             TEXT     },
+    {"Ingress", "spec.tls[].hosts[]", TEXT},
+    {"Ingress", "spec.tls[].secretName", TEXT},
+    {"IngressClass", "spec.controller", TEXT},
+    {"Service", "spec.type", TEXT},
+    {"Service", "spec.externalName", TEXT},
+    {"Service", "spec.ports[].name", TEXT},
+    {"Service", "spec.ports[].port", INT},
+    {"Service", "spec.ports[].protocol", TEXT},
+    {"EndpointSlice", "addressType", TEXT},
+    {"EndpointSlice", "ports[].name", TEXT},
+    {"EndpointSlice", "ports[].port", INT},
+    {"EndpointSlice", "endpoints[].addresses[]", TEXT},
+    {"EndpointSlice", "endpoints[].conditions.ready", BOOL},
+    {"EndpointSlice", "endpoints[].conditions.terminating", BOOL},
+    {"Secret", "type", TEXT},
+    {"Secret", "data{}", BASE64},
+    {"Secret", "stringData{}", TEXT},
+    {"ConfigMap", "data{}", TEXT},
 };
 
 static const char *const found[] = {
@@ -144,7 +144,7 @@ static enum sb_rc each_member(struct walk *w, const struct sb_value *v, const ch
 
     if (v->type != SB_V_OBJECT)
         return must_be(w, where, "a mapping", v);
-    sb_object_each(m, v) {
+    sb_object_each (m, v) {
         snprintf(at, sizeof at, "%s[\"%.*s\"]", where, SB_ARG(m->key));
         rc = check_at(w, m->value, path, at);
         if (rc)

@@ -53,18 +53,9 @@ bool go_bool(struct sb_str s, bool any_case, bool *out)
         const char *word;
         bool value;
     } words[] = {
-        {"1",     true },
-        {"t",     true },
-        {"true",  true },
-        {"T",     true },
-        {"TRUE",  true },
-        {"True",  true },
-        {"0",     false},
-        {"f",     false},
-        {"false", false},
-        {"F",     false},
-        {"FALSE", false},
-        {"False", false},
+        {"1", true},      {"t", true},    {"true", true},   {"T", true},
+        {"TRUE", true},   {"True", true}, {"0", false},     {"f", false},
+        {"false", false}, {"F", false},   {"FALSE", false}, {"False", false},
     };
 
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
@@ -413,10 +404,8 @@ bool service_annotations(struct sb_arena *a, struct sb_value *service,
     static const struct {
         const char *name, *field;
     } numbers[] = {
-        {"connect-timeout",  "connect_timeout" },
-        {"write-timeout",    "write_timeout"   },
-        {"read-timeout",     "read_timeout"    },
-        {"retries",          "retries"         },
+        {"connect-timeout", "connect_timeout"},   {"write-timeout", "write_timeout"},
+        {"read-timeout", "read_timeout"},         {"retries", "retries"},
         {"tls-verify-depth", "tls_verify_depth"},
     };
     struct sb_str protocol = kong_annotation(annotations, "protocol");

@@ -178,8 +178,8 @@ static const char *pair_problem(const struct pair *p)
     return pem_pair_problem(p->cert, p->key);
 }
 
-/* Checking costs far more than reading: it is done once for the same content, and what is wrong said
- * once. The failure has KIC's words, which do not tell. */
+/* Checking costs far more than reading: it is done once for the same content, and what is wrong
+ * said once. The failure has KIC's words, which do not tell. */
 static bool is_good(const struct unit *u, const struct pair *p)
 {
     const struct pair *before = u->before;

@@ -13,11 +13,11 @@ struct options {
 };
 
 static const struct sb_cli_flag flags[] = {
-    {"manifests",                                 'm', SB_CLI_TEXT, offsetof(struct options, manifests), "PATH",
+    {"manifests", 'm', SB_CLI_TEXT, offsetof(struct options, manifests), "PATH",
      "a file or directory of Kubernetes objects"},
-    {"settings",                                's', SB_CLI_TEXT, offsetof(struct options, settings), "FILE",
+    {"settings", 's', SB_CLI_TEXT, offsetof(struct options, settings), "FILE",
      "feature_flags and options, as YAML"},
-    {"failures",                                 'f', SB_CLI_TEXT, offsetof(struct options, failures), "FILE",
+    {"failures", 'f', SB_CLI_TEXT, offsetof(struct options, failures), "FILE",
      "where to write what could not be translated"},
     {0},
 };

@@ -11,14 +11,10 @@ static const struct {
     const char *field;
     bool ascending;
 } orders[ENTITY_KINDS] = {
-    [E_CERTIFICATES] = {"cert",   false},
-      [E_SNIS] = {"name",   true },
-    [E_CA_CERTIFICATES] = {"cert",   false},
-      [E_UPSTREAMS] = {"name",   false},
-    [E_TARGETS] = {"target", false},
-      [E_SERVICES] = {"name",   false},
-    [E_ROUTES] = {"name",   false},
-      [E_PLUGINS] = {"name",   false},
+    [E_CERTIFICATES] = {"cert", false},    [E_SNIS] = {"name", true},
+    [E_CA_CERTIFICATES] = {"cert", false}, [E_UPSTREAMS] = {"name", false},
+    [E_TARGETS] = {"target", false},       [E_SERVICES] = {"name", false},
+    [E_ROUTES] = {"name", false},          [E_PLUGINS] = {"name", false},
 };
 
 static int by_field(const void *a, const void *b)

@@ -226,8 +226,8 @@ static enum path_type path_type_of(const struct sb_value *path)
         const char *name;
         enum path_type type;
     } types[] = {
-        {"Prefix",                 PATH_PREFIX        },
-        {"Exact",                  PATH_EXACT         },
+        {"Prefix", PATH_PREFIX},
+        {"Exact", PATH_EXACT},
         {"ImplementationSpecific", PATH_IMPLEMENTATION},
     };
     const struct sb_value *type = sb_get(path, "pathType");

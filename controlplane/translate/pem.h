@@ -6,8 +6,8 @@
 
 #include "shared/arena.h"
 
-/* NULL when the key belongs to the first certificate of the text; else the Secret's field and what is
- * wrong with it. */
+/* NULL when the key belongs to the first certificate of the text; else the Secret's field and what
+ * is wrong with it. */
 const char *pem_pair_problem(struct sb_str cert, struct sb_str key);
 
 /* One certificate of an authority that has not expired, written anew; NULL, or what is wrong in the

@@ -11,33 +11,33 @@ struct option {
 #define AT(field) offsetof(struct sb_translate_settings, field)
 
 static const struct option flags[] = {
-    {"ExpressionRoutes",                        AT(expression_routes), SB_V_BOOL},
-    {"FillIDs",                                AT(fill_ids), SB_V_BOOL},
-    {"KongServiceFacade",                                 AT(service_facade), SB_V_BOOL},
-    {"RewriteURIs",                                AT(rewrite_uris), SB_V_BOOL},
-    {"CombinedServicesFromDifferentHTTPRoutes",                       AT(combined_services), SB_V_BOOL},
-    {"SupportRedirectPlugin",                                AT(redirect_plugin), SB_V_BOOL},
-    {"EnterpriseEdition",                             AT(enterprise), SB_V_BOOL},
-    {"KongCustomEntity",                                AT(custom_entity), SB_V_BOOL},
+    {"ExpressionRoutes", AT(expression_routes), SB_V_BOOL},
+    {"FillIDs", AT(fill_ids), SB_V_BOOL},
+    {"KongServiceFacade", AT(service_facade), SB_V_BOOL},
+    {"RewriteURIs", AT(rewrite_uris), SB_V_BOOL},
+    {"CombinedServicesFromDifferentHTTPRoutes", AT(combined_services), SB_V_BOOL},
+    {"SupportRedirectPlugin", AT(redirect_plugin), SB_V_BOOL},
+    {"EnterpriseEdition", AT(enterprise), SB_V_BOOL},
+    {"KongCustomEntity", AT(custom_entity), SB_V_BOOL},
     {0},
 };
 
 static const struct option options[] = {
     {"cluster_domain", AT(cluster_domain), SB_V_STR},
-    {"drain_support",        AT(drain_support), SB_V_BOOL},
-    {"kong_version",  AT(kong_version), SB_V_STR},
-    {"workspace",       AT(workspace), SB_V_STR},
-    {"gateway_controller_name",   AT(gateway_controller_name), SB_V_STR},
-    {"ingress_class",        AT(ingress_class), SB_V_STR},
-    {0     },
+    {"drain_support", AT(drain_support), SB_V_BOOL},
+    {"kong_version", AT(kong_version), SB_V_STR},
+    {"workspace", AT(workspace), SB_V_STR},
+    {"gateway_controller_name", AT(gateway_controller_name), SB_V_STR},
+    {"ingress_class", AT(ingress_class), SB_V_STR},
+    {0},
 };
 
 static const struct {
     const char *name;
     const struct option *options;
 } groups[] = {
-    {"feature_flags", flags  },
-    {"options",       options},
+    {"feature_flags", flags},
+    {"options", options},
 };
 
 void sb_translate_settings_init(struct sb_translate_settings *s)

@@ -7,7 +7,7 @@
 /* In rank order. */
 const struct source_kind source_kinds[] = {
     {"Ingress", ingress_translate},
-    {0        },
+    {0},
 };
 
 /* -- what changed

@@ -195,5 +195,5 @@ static void config(struct sb_call *c, const struct sb_endpoint *e)
 
 const struct sb_endpoint sb_config_endpoints[] = {
     {"/config", SB_GET | SB_POST, config},
-    {NULL  },
+    {NULL},
 };

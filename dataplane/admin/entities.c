@@ -561,10 +561,10 @@ typedef SB_VEC(struct sb_endpoint) endpoints_t;
 static const char *nested_name(const struct sb_entity *kind)
 {
     static const char *const names[][2] = {
-        {"keyauth_credentials",   "key-auth"  },
+        {"keyauth_credentials", "key-auth"},
         {"basicauth_credentials", "basic-auth"},
-        {"hmacauth_credentials",  "hmac-auth" },
-        {"jwt_secrets",           "jwt"       },
+        {"hmacauth_credentials", "hmac-auth"},
+        {"jwt_secrets", "jwt"},
     };
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)

@@ -5,7 +5,6 @@
  */
 #include "dataplane/admin/node.h"
 
-
 #include <stdlib.h>
 
 #include "dataplane/admin/form.h"
@@ -247,14 +246,9 @@ static void answer_options(struct sb_call *c, unsigned methods)
         unsigned bit;
         const char *name;
     } names[] = {
-  /* by name */
-        {SB_DELETE,  "DELETE" },
-        {SB_GET,     "GET"    },
-        {SB_HEAD,    "HEAD"   },
-        {SB_OPTIONS, "OPTIONS"},
-        {SB_PATCH,   "PATCH"  },
-        {SB_POST,    "POST"   },
-        {SB_PUT,     "PUT"    },
+        /* by name */
+        {SB_DELETE, "DELETE"}, {SB_GET, "GET"},   {SB_HEAD, "HEAD"}, {SB_OPTIONS, "OPTIONS"},
+        {SB_PATCH, "PATCH"},   {SB_POST, "POST"}, {SB_PUT, "PUT"},
     };
     struct sb_str list = SB_STR("");
 

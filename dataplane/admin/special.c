@@ -426,26 +426,26 @@ static void certificate(struct sb_call *c, const struct sb_endpoint *e)
 }
 
 const struct sb_endpoint sb_special_endpoints[] = {
-    {"/targets",                                 SB_GET | SB_POST | WHOLE, nothing_here},
-    {"/targets/{targets}",                              SB_POST | WHOLE, nothing_here},
-    {"/targets/{targets}/upstream",                       SB_POST | WHOLE, nothing_here},
-    {"/snis/{snis}/certificate",                              SB_POST | WHOLE, nothing_here},
-    {"/upstreams/{upstreams}/targets",              SB_GET | SB_POST, targets},
-    {"/upstreams/{upstreams}/targets/all",                              SB_GET, targets},
-    {"/upstreams/{upstreams}/targets/{targets}",                 WHOLE, target},
-    {"/consumers/{consumers}/acls/{acls}",                              WHOLE, acl},
-    {"/tags",           SB_GET | SB_POST, tags},
-    {"/tags/{tags}",                                   SB_GET, tags},
-    {"/consumers",       SB_GET | SB_POST, consumers},
-    {"/plugins/{plugins}",                                   WHOLE, plugin},
+    {"/targets", SB_GET | SB_POST | WHOLE, nothing_here},
+    {"/targets/{targets}", SB_POST | WHOLE, nothing_here},
+    {"/targets/{targets}/upstream", SB_POST | WHOLE, nothing_here},
+    {"/snis/{snis}/certificate", SB_POST | WHOLE, nothing_here},
+    {"/upstreams/{upstreams}/targets", SB_GET | SB_POST, targets},
+    {"/upstreams/{upstreams}/targets/all", SB_GET, targets},
+    {"/upstreams/{upstreams}/targets/{targets}", WHOLE, target},
+    {"/consumers/{consumers}/acls/{acls}", WHOLE, acl},
+    {"/tags", SB_GET | SB_POST, tags},
+    {"/tags/{tags}", SB_GET, tags},
+    {"/consumers", SB_GET | SB_POST, consumers},
+    {"/plugins/{plugins}", WHOLE, plugin},
     {"/certificates/{certificates}", WHOLE, certificate},
-    {NULL                                   },
+    {NULL},
 };
 
 /* What the status listener of a node without a database shows. */
 const struct sb_endpoint sb_status_target_endpoints[] = {
-    {"/upstreams/{upstreams}/targets",     SB_GET, targets},
-    {"/upstreams/{upstreams}/targets/all",                             SB_GET, targets},
+    {"/upstreams/{upstreams}/targets", SB_GET, targets},
+    {"/upstreams/{upstreams}/targets/all", SB_GET, targets},
     {"/upstreams/{upstreams}/targets/{targets}", SB_GET, target},
-    {NULL                            },
+    {NULL},
 };

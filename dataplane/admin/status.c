@@ -112,12 +112,12 @@ static void add_kong_metrics(struct sb_buf *b, struct sb_call *c, const struct s
         uint64_t value;
     } connections[] = {
         {"accepted", s->connections_accepted},
-        {"active",   s->connections_active  },
-        {"handled",  s->connections_handled },
-        {"reading",  s->connections_reading },
-        {"total",    s->requests            },
-        {"waiting",  s->connections_waiting },
-        {"writing",  s->connections_writing },
+        {"active", s->connections_active},
+        {"handled", s->connections_handled},
+        {"reading", s->connections_reading},
+        {"total", s->requests},
+        {"waiting", s->connections_waiting},
+        {"writing", s->connections_writing},
     };
     struct sb_str id = sb_admin_id(c);
 
@@ -187,10 +187,7 @@ static void metrics(struct sb_call *c, const struct sb_endpoint *e)
 }
 
 const struct sb_endpoint sb_status_endpoints[] = {
-    {"/status",            SB_GET, sb_admin_get_status},
-    {"/status/ready", SB_GET | SB_POST, ready},
-    {"/status/dns",      SB_GET, sb_admin_get_dns},
-    {"/metrics",               SB_GET, metrics},
-    {"/silverback/version",        SB_GET, version},
-    {NULL   },
+    {"/status", SB_GET, sb_admin_get_status},  {"/status/ready", SB_GET | SB_POST, ready},
+    {"/status/dns", SB_GET, sb_admin_get_dns}, {"/metrics", SB_GET, metrics},
+    {"/silverback/version", SB_GET, version},  {NULL},
 };

@@ -545,8 +545,8 @@ static void build_route(struct sb_builder *b, struct sb_node *node)
 }
 
 static const struct sb_kind_rules rules[] = {
-    {.name = "certificates",         .rank = 0, .build = build_certificate},
-    {.name = "ca_certificates",    .rank = 0, .build = build_ca_certificate},
+    {.name = "certificates", .rank = 0, .build = build_certificate},
+    {.name = "ca_certificates", .rank = 0, .build = build_ca_certificate},
     {.name = "targets",
      .rank = 0,
      .part = true,
@@ -573,7 +573,7 @@ static const struct sb_kind_rules rules[] = {
      .refs = {"service"},
      .ref_kinds = {"services"},
      .build = build_route},
-    {0                             },
+    {0},
 };
 
 /* -- the whole -- */

@@ -47,15 +47,15 @@ static enum sb_rc word_of(const struct word *words, struct sb_str text, const ch
 }
 
 static const struct word protocols[] = {
-    {"http",            SB_PROTO_HTTP           },
-    {"https",           SB_PROTO_HTTPS          },
-    {"grpc",            SB_PROTO_GRPC           },
-    {"grpcs",           SB_PROTO_GRPCS          },
-    {"tcp",             SB_PROTO_TCP            },
-    {"tls",             SB_PROTO_TLS            },
+    {"http", SB_PROTO_HTTP},
+    {"https", SB_PROTO_HTTPS},
+    {"grpc", SB_PROTO_GRPC},
+    {"grpcs", SB_PROTO_GRPCS},
+    {"tcp", SB_PROTO_TCP},
+    {"tls", SB_PROTO_TLS},
     {"tls_passthrough", SB_PROTO_TLS_PASSTHROUGH},
-    {"udp",             SB_PROTO_UDP            },
-    {NULL,              0                       },
+    {"udp", SB_PROTO_UDP},
+    {NULL, 0},
 };
 
 /* -- certificates -- */
@@ -209,12 +209,12 @@ static enum sb_rc service_numbers(const struct sb_value *row, struct sb_service 
         int64_t def, min, max;
         int *out;
     } numbers[] = {
-        {"port",             80,         0,  65535,     &port                 },
-        {"retries",          RETRIES,    0,  32767,     &s->retries           },
-        {"connect_timeout",  TIMEOUT_MS, 1,  INT32_MAX, &s->connect_timeout_ms},
-        {"write_timeout",    TIMEOUT_MS, 1,  INT32_MAX, &s->write_timeout_ms  },
-        {"read_timeout",     TIMEOUT_MS, 1,  INT32_MAX, &s->read_timeout_ms   },
-        {"tls_verify_depth", -1,         -1, 64,        &s->tls_verify_depth  },
+        {"port", 80, 0, 65535, &port},
+        {"retries", RETRIES, 0, 32767, &s->retries},
+        {"connect_timeout", TIMEOUT_MS, 1, INT32_MAX, &s->connect_timeout_ms},
+        {"write_timeout", TIMEOUT_MS, 1, INT32_MAX, &s->write_timeout_ms},
+        {"read_timeout", TIMEOUT_MS, 1, INT32_MAX, &s->read_timeout_ms},
+        {"tls_verify_depth", -1, -1, 64, &s->tls_verify_depth},
     };
 
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
@@ -383,11 +383,11 @@ static void copy_targets(struct sb_arena *a, const struct sb_compiled_target **f
 }
 
 static const struct word algorithms[] = {
-    {"round-robin",        SB_ALGO_ROUND_ROBIN       },
+    {"round-robin", SB_ALGO_ROUND_ROBIN},
     {"consistent-hashing", SB_ALGO_CONSISTENT_HASHING},
-    {"least-connections",  SB_ALGO_LEAST_CONNECTIONS },
-    {"latency",            SB_ALGO_LATENCY           },
-    {NULL,                 0                         },
+    {"least-connections", SB_ALGO_LEAST_CONNECTIONS},
+    {"latency", SB_ALGO_LATENCY},
+    {NULL, 0},
 };
 
 /* The algorithm and hash_on decide about each other, also in rows that no one checked. */

@@ -291,9 +291,7 @@ static void take_flags(struct sb_config *c, bool *look, bool *stop)
 /* Sleeps until there is something to do. */
 static void wait_for_work(struct sb_config *c, int saver_ms)
 {
-    struct pollfd fds[3] = {
-        {.fd = c->wake_fd, .events = POLLIN}
-    };
+    struct pollfd fds[3] = {{.fd = c->wake_fd, .events = POLLIN}};
     int sockets[2], n = 0, timeout_ms = -1;
     uint64_t count;
 

@@ -1,5 +1,6 @@
-/* context.h - what the settings say about entities: which flavor routes are for, which plugins there
- * are. Everyone in the data plane who checks entities starts from here, so that all check alike.
+/* context.h - what the settings say about entities: which flavor routes are for, which plugins
+ * there are. Everyone in the data plane who checks entities starts from here, so that all check
+ * alike.
  */
 #ifndef SB_DATAPLANE_CONFIG_CONTEXT_H
 #define SB_DATAPLANE_CONFIG_CONTEXT_H

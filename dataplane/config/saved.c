@@ -122,9 +122,7 @@ static bool next_block(struct sb_str *rest, struct block *out)
     len = get_u32(rest->p + 1);
     if (len > rest->len - HEAD_LEN)
         return false;
-    *out = (struct block){
-        rest->p[0], {rest->p + HEAD_LEN, len}
-    };
+    *out = (struct block){rest->p[0], {rest->p + HEAD_LEN, len}};
     if (get_u32(rest->p + 5) != crc_of(out->type, out->payload))
         return false;
     *rest = sb_str_from(*rest, HEAD_LEN + len);

@@ -939,20 +939,13 @@ static const struct {
     const char *name;
     enum sb_xstate (*step)(struct sb_exchange *x);
 } states[SB_X_STATES] = {
-    [SB_X_HEAD] = {"head",    step_head   },
-      [SB_X_REWRITE] = {"rewrite", step_rewrite},
-    [SB_X_ROUTE] = {"route",   step_route  },
-      [SB_X_ACCESS] = {"access",  step_access },
-    [SB_X_PICK] = {"pick",    step_pick   },
-      [SB_X_BODY] = {"body",    step_body   },
-    [SB_X_CONNECT] = {"connect", step_connect},
-      [SB_X_REPLY] = {"reply",   step_reply  },
-    [SB_X_FILTER] = {"filter",  step_filter },
-      [SB_X_FORWARD] = {"forward", step_forward},
-    [SB_X_TUNNEL] = {"tunnel",  step_tunnel },
-      [SB_X_ANSWER] = {"answer",  step_answer },
-    [SB_X_DRAIN] = {"drain",   step_drain  },
-      [SB_X_DONE] = {"done",    NULL        },
+    [SB_X_HEAD] = {"head", step_head},          [SB_X_REWRITE] = {"rewrite", step_rewrite},
+    [SB_X_ROUTE] = {"route", step_route},       [SB_X_ACCESS] = {"access", step_access},
+    [SB_X_PICK] = {"pick", step_pick},          [SB_X_BODY] = {"body", step_body},
+    [SB_X_CONNECT] = {"connect", step_connect}, [SB_X_REPLY] = {"reply", step_reply},
+    [SB_X_FILTER] = {"filter", step_filter},    [SB_X_FORWARD] = {"forward", step_forward},
+    [SB_X_TUNNEL] = {"tunnel", step_tunnel},    [SB_X_ANSWER] = {"answer", step_answer},
+    [SB_X_DRAIN] = {"drain", step_drain},       [SB_X_DONE] = {"done", NULL},
 };
 
 bool sb_exchange_run(struct sb_exchange *x)

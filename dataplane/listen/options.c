@@ -245,17 +245,17 @@ static const struct {
     const char *name;
     unsigned bits;
 } tokens[] = {
-    {"server_tokens",           SB_TOKEN_SERVER | SB_TOKEN_VIA                     },
+    {"server_tokens", SB_TOKEN_SERVER | SB_TOKEN_VIA},
     {"latency_tokens",
      SB_TOKEN_PROXY_LATENCY | SB_TOKEN_RESPONSE_LATENCY | SB_TOKEN_UPSTREAM_LATENCY},
-    {"via",                     SB_TOKEN_VIA                                       },
-    {"server",                  SB_TOKEN_SERVER                                    },
-    {"x-kong-proxy-latency",    SB_TOKEN_PROXY_LATENCY                             },
-    {"x-kong-response-latency", SB_TOKEN_RESPONSE_LATENCY                          },
-    {"x-kong-admin-latency",    0                                                  },
-    {"x-kong-upstream-latency", SB_TOKEN_UPSTREAM_LATENCY                          },
-    {"x-kong-upstream-status",  SB_TOKEN_UPSTREAM_STATUS                           },
-    {"x-kong-request-id",       SB_TOKEN_REQUEST_ID                                },
+    {"via", SB_TOKEN_VIA},
+    {"server", SB_TOKEN_SERVER},
+    {"x-kong-proxy-latency", SB_TOKEN_PROXY_LATENCY},
+    {"x-kong-response-latency", SB_TOKEN_RESPONSE_LATENCY},
+    {"x-kong-admin-latency", 0},
+    {"x-kong-upstream-latency", SB_TOKEN_UPSTREAM_LATENCY},
+    {"x-kong-upstream-status", SB_TOKEN_UPSTREAM_STATUS},
+    {"x-kong-request-id", SB_TOKEN_REQUEST_ID},
 };
 
 static enum sb_rc load_tokens(const struct sb_settings *s, const char *name, unsigned *out,
@@ -283,10 +283,10 @@ static enum sb_rc load_tokens(const struct sb_settings *s, const char *name, uns
 static const struct {
     const char *name, *type;
 } formats[SB_FORMATS] = {
-    [SB_FORMAT_JSON] = {"error_template_json",  "application/json"},
-    [SB_FORMAT_PLAIN] = {"error_template_plain", "text/plain"      },
-    [SB_FORMAT_HTML] = {"error_template_html",  "text/html"       },
-    [SB_FORMAT_XML] = {"error_template_xml",   "application/xml" },
+    [SB_FORMAT_JSON] = {"error_template_json", "application/json"},
+    [SB_FORMAT_PLAIN] = {"error_template_plain", "text/plain"},
+    [SB_FORMAT_HTML] = {"error_template_html", "text/html"},
+    [SB_FORMAT_XML] = {"error_template_xml", "application/xml"},
 };
 
 enum { TEMPLATE_LEN_MAX = 1 << 20 };

@@ -35,22 +35,23 @@ static const struct suite {
     const char *ciphers;
     bool prefer_server;
 } suites[] = {
-    {"modern",       TLS1_3_VERSION, TLS1_3_VERSION, NULL,                                   false},
-    {"intermediate", TLS1_2_VERSION, TLS1_3_VERSION, INTERMEDIATE,                           false},
-    {"old",          TLS1_VERSION,   TLS1_3_VERSION,
+    {"modern", TLS1_3_VERSION, TLS1_3_VERSION, NULL, false},
+    {"intermediate", TLS1_2_VERSION, TLS1_3_VERSION, INTERMEDIATE, false},
+    {"old", TLS1_VERSION, TLS1_3_VERSION,
      INTERMEDIATE ":ECDHE-ECDSA-AES128-SHA256:ECDHE-RSA-AES128-SHA256:ECDHE-ECDSA-AES128-SHA:"
                   "ECDHE-RSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA384:ECDHE-RSA-AES256-SHA384:"
                   "ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-AES256-SHA:DHE-RSA-AES128-SHA256:"
                   "DHE-RSA-AES256-SHA256:AES128-GCM-SHA256:AES256-GCM-SHA384:AES128-SHA256:"
-                  "AES256-SHA256:AES128-SHA:AES256-SHA:DES-CBC3-SHA:@SECLEVEL=0",            true },
-    {"fips",         TLS1_2_VERSION, TLS1_2_VERSION, "TLSv1.2+FIPS:kRSA+FIPS:!eNULL:!aNULL", true },
+                  "AES256-SHA256:AES128-SHA:AES256-SHA:DES-CBC3-SHA:@SECLEVEL=0",
+     true},
+    {"fips", TLS1_2_VERSION, TLS1_2_VERSION, "TLSv1.2+FIPS:kRSA+FIPS:!eNULL:!aNULL", true},
 };
 
 static const struct {
     const char *name;
     int version;
 } versions[] = {
-    {"TLSv1",   TLS1_VERSION  },
+    {"TLSv1", TLS1_VERSION},
     {"TLSv1.1", TLS1_1_VERSION},
     {"TLSv1.2", TLS1_2_VERSION},
     {"TLSv1.3", TLS1_3_VERSION},

@@ -139,7 +139,7 @@ static enum sb_rc put_all(struct job *job, const struct sb_value *rows, struct s
     for (const struct sb_entity *const *kind = sb_entities(); *kind; kind++) {
         struct sb_value *row;
 
-        sb_array_each(row, sb_get(rows, (*kind)->name)) {
+        sb_array_each (row, sb_get(rows, (*kind)->name)) {
             enum sb_rc rc = sb_store_put_row(job->store, job->arena, *kind, row, err);
 
             if (rc) {
@@ -276,7 +276,8 @@ int sb_verb_config(int argc, char **argv)
         return 1;
     }
     if (command->needs_file && rest < 3)
-        return sb_options_fail("expected a declarative configuration file; see `kong config --help`");
+        return sb_options_fail(
+            "expected a declarative configuration file; see `kong config --help`");
     job.settings = sb_options_settings(&o);
     job.arena = sb_arena_new(0);
     if (job.settings) {

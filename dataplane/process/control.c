@@ -1,4 +1,5 @@
-/* control.c - verbs that speak to a node that runs already: by signal, or by its status listener. */
+/* control.c - verbs that speak to a node that runs already: by signal, or by its status listener.
+ */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -52,8 +53,8 @@ int sb_verb_stop(int argc, char **argv)
     int rest;
 
     if (!sb_options_parse(argc, argv, SB_OPT_PREFIX | SB_OPT_CONF,
-                          "Usage: kong stop [OPTIONS]\n\nStop a running node at once (SIGTERM).", &o,
-                          &rest))
+                          "Usage: kong stop [OPTIONS]\n\nStop a running node at once (SIGTERM).",
+                          &o, &rest))
         return 1;
     s = sb_options_settings(&o);
     pid = s ? running(s) : 0;
@@ -70,10 +71,11 @@ int sb_verb_quit(int argc, char **argv)
     pid_t pid;
     int rest;
 
-    if (!sb_options_parse(argc, argv, SB_OPT_PREFIX | SB_OPT_CONF | SB_OPT_TIMEOUT | SB_OPT_WAIT,
-                          "Usage: kong quit [OPTIONS]\n\n"
-                          "Stop a running node gracefully (SIGQUIT): requests under way are finished.",
-                          &o, &rest))
+    if (!sb_options_parse(
+            argc, argv, SB_OPT_PREFIX | SB_OPT_CONF | SB_OPT_TIMEOUT | SB_OPT_WAIT,
+            "Usage: kong quit [OPTIONS]\n\n"
+            "Stop a running node gracefully (SIGQUIT): requests under way are finished.",
+            &o, &rest))
         return 1;
     s = sb_options_settings(&o);
     pid = s ? running(s) : 0;
@@ -102,12 +104,13 @@ int sb_verb_reload(int argc, char **argv)
     pid_t pid;
     int rest;
 
-    if (!sb_options_parse(argc, argv, SB_OPT_CONF | SB_OPT_PREFIX | SB_OPT_NGINX,
-                          "Usage: kong reload [OPTIONS]\n\n"
-                          "Check the configuration, then have the running node read it again "
-                          "(SIGHUP): the log level, the log files, certificates and the declarative "
-                          "file. Listeners and the database need a restart.",
-                          &o, &rest))
+    if (!sb_options_parse(
+            argc, argv, SB_OPT_CONF | SB_OPT_PREFIX | SB_OPT_NGINX,
+            "Usage: kong reload [OPTIONS]\n\n"
+            "Check the configuration, then have the running node read it again "
+            "(SIGHUP): the log level, the log files, certificates and the declarative "
+            "file. Listeners and the database need a restart.",
+            &o, &rest))
         return 1;
     s = sb_options_settings(&o);
     pid = s ? running(s) : 0;
@@ -128,9 +131,9 @@ int sb_verb_health(int argc, char **argv)
     bool up;
     int rest;
 
-    if (!sb_options_parse(argc, argv, SB_OPT_PREFIX | SB_OPT_CONF,
-                          "Usage: kong health [OPTIONS]\n\nSay whether the node of the prefix runs.",
-                          &o, &rest))
+    if (!sb_options_parse(
+            argc, argv, SB_OPT_PREFIX | SB_OPT_CONF,
+            "Usage: kong health [OPTIONS]\n\nSay whether the node of the prefix runs.", &o, &rest))
         return 1;
     s = sb_options_settings(&o);
     if (!s)
@@ -159,7 +162,8 @@ static struct sb_str drain_url(const struct sb_settings *s, struct sb_arena *a)
     sb_str_split(&rest, ' ', &address);
     tls = rest.p && sb_str_find(rest, SB_STR("ssl"), 0) >= 0;
     if (sb_str_starts(address, SB_STR("0.0.0.0:")))
-        address = sb_arena_printf(a, "127.0.0.1%.*s", SB_ARG(sb_str_from(address, strlen("0.0.0.0"))));
+        address =
+            sb_arena_printf(a, "127.0.0.1%.*s", SB_ARG(sb_str_from(address, strlen("0.0.0.0"))));
     else if (sb_str_starts(address, SB_STR("[::]:")))
         address = sb_arena_printf(a, "[::1]%.*s", SB_ARG(sb_str_from(address, strlen("[::]"))));
     return sb_arena_printf(a, "%s://%.*s/status/ready", tls ? "https" : "http", SB_ARG(address));
@@ -194,10 +198,11 @@ int sb_verb_drain(int argc, char **argv)
     long status = 0;
     int rest;
 
-    if (sb_options_parse(argc, argv, SB_OPT_CONF | SB_OPT_PREFIX,
-                         "Usage: kong drain [OPTIONS]\n\n"
-                         "Make /status/ready of the running node answer 503, so that traffic leaves.",
-                         &o, &rest))
+    if (sb_options_parse(
+            argc, argv, SB_OPT_CONF | SB_OPT_PREFIX,
+            "Usage: kong drain [OPTIONS]\n\n"
+            "Make /status/ready of the running node answer 503, so that traffic leaves.",
+            &o, &rest))
         s = sb_options_settings(&o);
     if (s)
         url = drain_url(s, a);

@@ -15,14 +15,15 @@ struct sb_options {
 enum {
     SB_OPT_CONF = 1,
     SB_OPT_PREFIX = 2,
-    SB_OPT_START = 4,   /* --run-migrations, --db-timeout, --lock-timeout */
-    SB_OPT_NGINX = 8,   /* --nginx-conf, --nginx-conf-flags: accepted, warned about */
+    SB_OPT_START = 4, /* --run-migrations, --db-timeout, --lock-timeout */
+    SB_OPT_NGINX = 8, /* --nginx-conf, --nginx-conf-flags: accepted, warned about */
     SB_OPT_TIMEOUT = 16,
     SB_OPT_WAIT = 32,
     SB_OPT_ALL = 64,
 };
 
-/* Reads the flags; false when the verb is to end with exit code 1 (said on stderr): a wrong flag, or
+/* Reads the flags; false when the verb is to end with exit code 1 (said on stderr): a wrong flag,
+ * or
  * --help. Arguments that are no flags are left in argv, counted by *rest. */
 bool sb_options_parse(int argc, char **argv, unsigned which, const char *about,
                       struct sb_options *out, int *rest);

@@ -1,5 +1,5 @@
-/* prefix.h - the working directory of a node, laid out as Kong's so that people's tools find what they
- * look for (configuration.md 7): pids/nginx.pid, logs/, ssl/, .kong_env.
+/* prefix.h - the working directory of a node, laid out as Kong's so that people's tools find what
+ * they look for (configuration.md 7): pids/nginx.pid, logs/, ssl/, .kong_env.
  */
 #ifndef SB_DATAPLANE_PROCESS_PREFIX_H
 #define SB_DATAPLANE_PROCESS_PREFIX_H

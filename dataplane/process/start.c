@@ -165,9 +165,8 @@ int sb_verb_start(int argc, char **argv)
     struct sb_settings *s;
     int rest, code;
 
-    if (!sb_options_parse(argc, argv,
-                          SB_OPT_CONF | SB_OPT_PREFIX | SB_OPT_START | SB_OPT_NGINX, start_usage, &o,
-                          &rest))
+    if (!sb_options_parse(argc, argv, SB_OPT_CONF | SB_OPT_PREFIX | SB_OPT_START | SB_OPT_NGINX,
+                          start_usage, &o, &rest))
         return 1;
     s = sb_options_settings(&o);
     code = s ? start(&o, s) : 1;
@@ -182,10 +181,9 @@ int sb_verb_restart(int argc, char **argv)
     int rest, code = 1;
     pid_t pid;
 
-    if (!sb_options_parse(argc, argv,
-                          SB_OPT_CONF | SB_OPT_PREFIX | SB_OPT_START | SB_OPT_NGINX,
-                          "Usage: kong restart [OPTIONS]\n\nStop the node of the prefix, then start.",
-                          &o, &rest))
+    if (!sb_options_parse(
+            argc, argv, SB_OPT_CONF | SB_OPT_PREFIX | SB_OPT_START | SB_OPT_NGINX,
+            "Usage: kong restart [OPTIONS]\n\nStop the node of the prefix, then start.", &o, &rest))
         return 1;
     s = sb_options_settings(&o);
     pid = s ? sb_prefix_pid(s) : 0;
@@ -224,9 +222,10 @@ int sb_verb_check(int argc, char **argv)
     const char *file;
     int rest;
 
-    if (!sb_options_parse(argc, argv, 0,
-                          "Usage: kong check [FILE]\n\nCheck a configuration file and the environment.",
-                          &o, &rest))
+    if (!sb_options_parse(
+            argc, argv, 0,
+            "Usage: kong check [FILE]\n\nCheck a configuration file and the environment.", &o,
+            &rest))
         return 1;
     file = rest > 1 ? argv[1] : "/etc/kong/kong.conf";
     o.conf = file;

@@ -1,5 +1,5 @@
-/* verbs.h - what `silverback-dataplane VERB` does: Kong's command line (configuration.md 9), exit codes
- * included. Every function takes argv with the verb in argv[0] and returns the exit code.
+/* verbs.h - what `silverback-dataplane VERB` does: Kong's command line (configuration.md 9), exit
+ * codes included. Every function takes argv with the verb in argv[0] and returns the exit code.
  */
 #ifndef SB_DATAPLANE_PROCESS_VERBS_H
 #define SB_DATAPLANE_PROCESS_VERBS_H

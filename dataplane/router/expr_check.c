@@ -7,16 +7,16 @@ static const struct {
     enum sb_expr_type type;
     bool http_only;
 } fields[] = {
-    {"net.protocol",           SB_FIELD_PROTOCOL,     SB_EXPR_STRING, false},
-    {"tls.sni",                SB_FIELD_SNI,          SB_EXPR_STRING, false},
-    {"net.src.ip",             SB_FIELD_SRC_IP,       SB_EXPR_ADDR,   false},
-    {"net.src.port",           SB_FIELD_SRC_PORT,     SB_EXPR_INT,    false},
-    {"net.dst.ip",             SB_FIELD_DST_IP,       SB_EXPR_ADDR,   false},
-    {"net.dst.port",           SB_FIELD_DST_PORT,     SB_EXPR_INT,    false},
-    {"http.method",            SB_FIELD_METHOD,       SB_EXPR_STRING, true },
-    {"http.host",              SB_FIELD_HOST,         SB_EXPR_STRING, true },
-    {"http.path",              SB_FIELD_PATH,         SB_EXPR_STRING, true },
-    {"http.path.segments.len", SB_FIELD_SEGMENTS_LEN, SB_EXPR_INT,    true },
+    {"net.protocol", SB_FIELD_PROTOCOL, SB_EXPR_STRING, false},
+    {"tls.sni", SB_FIELD_SNI, SB_EXPR_STRING, false},
+    {"net.src.ip", SB_FIELD_SRC_IP, SB_EXPR_ADDR, false},
+    {"net.src.port", SB_FIELD_SRC_PORT, SB_EXPR_INT, false},
+    {"net.dst.ip", SB_FIELD_DST_IP, SB_EXPR_ADDR, false},
+    {"net.dst.port", SB_FIELD_DST_PORT, SB_EXPR_INT, false},
+    {"http.method", SB_FIELD_METHOD, SB_EXPR_STRING, true},
+    {"http.host", SB_FIELD_HOST, SB_EXPR_STRING, true},
+    {"http.path", SB_FIELD_PATH, SB_EXPR_STRING, true},
+    {"http.path.segments.len", SB_FIELD_SEGMENTS_LEN, SB_EXPR_INT, true},
 };
 
 /* Fields that go on with a name of their own. */
@@ -24,8 +24,8 @@ static const struct {
     const char *prefix;
     enum sb_expr_field field;
 } families[] = {
-    {"http.headers.",       SB_FIELD_HEADER  },
-    {"http.queries.",       SB_FIELD_QUERY   },
+    {"http.headers.", SB_FIELD_HEADER},
+    {"http.queries.", SB_FIELD_QUERY},
     {"http.path.segments.", SB_FIELD_SEGMENTS},
 };
 

@@ -55,7 +55,7 @@ static struct places host_place(struct sb_arena *a, enum sb_host_kind kind, stru
     return one(a, (struct sb_place){
                       .section = SB_PLACE_HOST,
                       .host = {.text = text, .kind = kind, .port = SB_ANY_PORT},
-    });
+                  });
 }
 
 static struct places host_predicate(struct sb_arena *a, const struct sb_expr *e)

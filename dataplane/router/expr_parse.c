@@ -134,17 +134,10 @@ static bool binary_operator(struct sb_parser *p, enum sb_expr_op *op)
         const char *text;
         enum sb_expr_op op;
     } operators[] = {
-        {"==",       SB_OP_EQUAL        },
-        {"!=",       SB_OP_NOT_EQUAL    },
-        {"~",        SB_OP_REGEX        },
-        {"^=",       SB_OP_PREFIX       },
-        {"=^",       SB_OP_SUFFIX       },
-        {">=",       SB_OP_GREATER_EQUAL},
-        {">",        SB_OP_GREATER      },
-        {"<=",       SB_OP_LESS_EQUAL   },
-        {"<",        SB_OP_LESS         },
-        {"in",       SB_OP_IN           },
-        {"contains", SB_OP_CONTAINS     },
+        {"==", SB_OP_EQUAL},  {"!=", SB_OP_NOT_EQUAL},      {"~", SB_OP_REGEX},
+        {"^=", SB_OP_PREFIX}, {"=^", SB_OP_SUFFIX},         {">=", SB_OP_GREATER_EQUAL},
+        {">", SB_OP_GREATER}, {"<=", SB_OP_LESS_EQUAL},     {"<", SB_OP_LESS},
+        {"in", SB_OP_IN},     {"contains", SB_OP_CONTAINS},
     };
     struct sb_parse_mark m = sb_parse_enter(p);
 

@@ -171,11 +171,11 @@ void sb_expr_spell(struct sb_buf *b, const struct sb_rule_row *row)
         const struct sb_value *list;
         void (*each)(struct sb_buf *b, const struct sb_value *item);
     } parts[] = {
-        {row->sources,                      source     },
-        {row->destinations,                 destination},
-        {row->stream ? NULL : row->methods, method     },
-        {row->stream ? NULL : row->hosts,   host       },
-        {row->stream ? NULL : row->paths,   path       },
+        {row->sources, source},
+        {row->destinations, destination},
+        {row->stream ? NULL : row->methods, method},
+        {row->stream ? NULL : row->hosts, host},
+        {row->stream ? NULL : row->paths, path},
     };
     const struct sb_member *m;
 

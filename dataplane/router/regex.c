@@ -189,12 +189,12 @@ static const struct {
     bool rust, lower;
 } kinds[] = {
 #define RUST (PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF | PCRE2_DOLLAR_ENDONLY)
-    [SB_REGEX_PATH] = {RUST,           "^",           "",              .rust = true},
-    [SB_REGEX_SEARCH] = {RUST,              "",                        "",                        .rust = true},
-    [SB_REGEX_HEADER] = {RUST | PCRE2_CASELESS,  "",               "",.rust = true, .lower = true},
- /* The tail tells what follows the match; a top-level '|' leaves it to the last alternative. */
-    [SB_REGEX_PCRE_PATH] = {PCRE2_ANCHORED,            "","(?<sb_tail>.*)"              },
-    [SB_REGEX_PCRE_HEADER] = {PCRE2_CASELESS, "", "" },
+    [SB_REGEX_PATH] = {RUST, "^", "", .rust = true},
+    [SB_REGEX_SEARCH] = {RUST, "", "", .rust = true},
+    [SB_REGEX_HEADER] = {RUST | PCRE2_CASELESS, "", "", .rust = true, .lower = true},
+    /* The tail tells what follows the match; a top-level '|' leaves it to the last alternative. */
+    [SB_REGEX_PCRE_PATH] = {PCRE2_ANCHORED, "", "(?<sb_tail>.*)"},
+    [SB_REGEX_PCRE_HEADER] = {PCRE2_CASELESS, "", ""},
 #undef RUST
 };
 

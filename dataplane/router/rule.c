@@ -77,14 +77,9 @@ static unsigned connection_of(struct sb_str protocol)
         const char *name;
         unsigned bit;
     } names[] = {
-        {"http",            SB_PROTO_HTTP },
-        {"grpc",            SB_PROTO_HTTP },
-        {"https",           SB_PROTO_HTTPS},
-        {"grpcs",           SB_PROTO_HTTPS},
-        {"tcp",             SB_PROTO_TCP  },
-        {"tls_passthrough", SB_PROTO_TCP  },
-        {"tls",             SB_PROTO_TLS  },
-        {"udp",             SB_PROTO_UDP  },
+        {"http", SB_PROTO_HTTP},   {"grpc", SB_PROTO_HTTP}, {"https", SB_PROTO_HTTPS},
+        {"grpcs", SB_PROTO_HTTPS}, {"tcp", SB_PROTO_TCP},   {"tls_passthrough", SB_PROTO_TCP},
+        {"tls", SB_PROTO_TLS},     {"udp", SB_PROTO_UDP},
     };
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

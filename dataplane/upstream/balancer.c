@@ -231,13 +231,13 @@ static const struct {
     enum hash_source source;
     const char *parameter;
 } sources[] = {
-    {"consumer",    HASH_CONSUMER, NULL         },
-    {"ip",          HASH_IP,       NULL         },
-    {"header",      HASH_HEADER,   "header"     },
-    {"cookie",      HASH_COOKIE,   "cookie"     },
-    {"path",        HASH_PATH,     NULL         },
-    {"query_arg",   HASH_ARG,      "query_arg"  },
-    {"uri_capture", HASH_CAPTURE,  "uri_capture"},
+    {"consumer", HASH_CONSUMER, NULL},
+    {"ip", HASH_IP, NULL},
+    {"header", HASH_HEADER, "header"},
+    {"cookie", HASH_COOKIE, "cookie"},
+    {"path", HASH_PATH, NULL},
+    {"query_arg", HASH_ARG, "query_arg"},
+    {"uri_capture", HASH_CAPTURE, "uri_capture"},
 };
 
 static struct hash_input read_hash(struct sb_arena *a, const struct sb_value *entity,

@@ -34,9 +34,9 @@ static inline void recorded_fill_ports(struct sb_arena *a, struct sb_value *v)
         *v = (struct sb_value){.type = SB_V_INT, .i = 80};
     else if (v->type == SB_V_STR)
         v->s = with_ports(a, v->s);
-    sb_array_each(item, v)
+    sb_array_each (item, v)
         recorded_fill_ports(a, item);
-    sb_object_each(m, v)
+    sb_object_each (m, v)
         recorded_fill_ports(a, m->value);
 }
 
@@ -58,7 +58,7 @@ static inline bool same_members(const struct sb_value *got, const struct sb_valu
 
     if (got->count != want->count)
         return false;
-    sb_object_each(m, want) {
+    sb_object_each (m, want) {
         if (sb_str_starts(m->key, SB_STR("<")))
             continue;
         if (!sb_object_get(got, m->key) || !recorded_same(sb_object_get(got, m->key), m->value))
@@ -69,10 +69,12 @@ static inline bool same_members(const struct sb_value *got, const struct sb_valu
 
 static inline bool recorded_same(const struct sb_value *got, const struct sb_value *want)
 {
-    if (want->type == SB_V_STR && (sb_str_is(want->s, "<time>") || sb_str_starts(want->s, SB_STR("<uuid"))))
+    if (want->type == SB_V_STR &&
+        (sb_str_is(want->s, "<time>") || sb_str_starts(want->s, SB_STR("<uuid"))))
         return got->type != SB_V_NULL;
     if (want->type == SB_V_STR)
-        return got->type == SB_V_STR && (sb_str_chr(want->s, '<', 0) == 0 || same_text(got->s, want->s));
+        return got->type == SB_V_STR &&
+               (sb_str_chr(want->s, '<', 0) == 0 || same_text(got->s, want->s));
     if ((want->type == SB_V_ARRAY || want->type == SB_V_OBJECT) && want->count == 0)
         return (got->type == SB_V_ARRAY || got->type == SB_V_OBJECT) && got->count == 0;
     if (want->type == SB_V_OBJECT && got->type == SB_V_OBJECT)

@@ -12,11 +12,11 @@ static const struct {
     const char *text;
     uint32_t hash;
 } vectors[] = {
-    {"",                                        46947589U  },
-    {"1",                                       3068971186U},
-    {"hello",                                   4211111929U},
-    {"10.0.0.1::80 1",                          1053262915U},
-    {"10.0.0.1::80 2",                          126921282U },
+    {"", 46947589U},
+    {"1", 3068971186U},
+    {"hello", 4211111929U},
+    {"10.0.0.1::80 1", 1053262915U},
+    {"10.0.0.1::80 2", 126921282U},
     {"Nobody inspects the spammish repetition", 0xe2293b2fU}, /* more than a stripe */
 };
 
@@ -31,17 +31,17 @@ static const struct {
     const char *text;
     int family; /* 0: no address */
 } addresses[] = {
-    {"10.0.0.1",   AF_INET },
-    {"::1",        AF_INET6},
-    {"[::1]",      AF_INET6},
-    {"fe80::1",    AF_INET6},
-    {"",           0       },
-    {"a.test",     0       },
-    {"10.0.0",     0       },
-    {"10.0.0.256", 0       },
-    {"[10.0.0.1",  0       },
-    {"::g",        0       },
-    {"1",          0       },
+    {"10.0.0.1", AF_INET},
+    {"::1", AF_INET6},
+    {"[::1]", AF_INET6},
+    {"fe80::1", AF_INET6},
+    {"", 0},
+    {"a.test", 0},
+    {"10.0.0", 0},
+    {"10.0.0.256", 0},
+    {"[10.0.0.1", 0},
+    {"::g", 0},
+    {"1", 0},
 };
 
 static void test_addresses(void **state)

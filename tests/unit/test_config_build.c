@@ -447,7 +447,8 @@ static void certificates_are_served(void **state)
     const struct sb_snapshot *snap;
 
     (void)state;
-    sb_model_put(sb_builder_model(b), SB_STR("certificates"), certificate_row(a, "c1", 0, 0), false);
+    sb_model_put(sb_builder_model(b), SB_STR("certificates"), certificate_row(a, "c1", 0, 0),
+                 false);
     put(b, "snis", "{'id':'n1','name':'a.test','certificate':{'id':'c1'}}");
     put(b, "snis", "{'id':'n2','name':'*.a.test','certificate':{'id':'c1'}}");
     snap = sb_builder_build(b, 1);
@@ -466,23 +467,23 @@ static void targets_are_read(void **state)
         const char *target, *host;
         int port; /* -1: refused */
     } cases[] = {
-        {"10.0.0.1:81", "10.0.0.1",  81   },
-        {"10.0.0.1",    "10.0.0.1",  8000 },
-        {"name.test:0", "name.test", 0    },
-        {"[::1]:81",    "::1",       81   },
-        {"[::1]",       "::1",       8000 },
-        {"::1",         "::1",       8000 },
-        {"a:65535",     "a",         65535},
-        {"a:65536",     "",          -1   },
-        {"a:",          "",          -1   },
-        {":80",         "",          -1   },
-        {"a:x",         "",          -1   },
-        {"",            "",          -1   },
-        {"[]:80",       "",          -1   },
-        {"[::1]x",      "",          -1   },
-        {"[::1]:",      "",          -1   },
-        {"[::1",        "",          -1   },
-        {"a:-1",        "",          -1   },
+        {"10.0.0.1:81", "10.0.0.1", 81},
+        {"10.0.0.1", "10.0.0.1", 8000},
+        {"name.test:0", "name.test", 0},
+        {"[::1]:81", "::1", 81},
+        {"[::1]", "::1", 8000},
+        {"::1", "::1", 8000},
+        {"a:65535", "a", 65535},
+        {"a:65536", "", -1},
+        {"a:", "", -1},
+        {":80", "", -1},
+        {"a:x", "", -1},
+        {"", "", -1},
+        {"[]:80", "", -1},
+        {"[::1]x", "", -1},
+        {"[::1]:", "", -1},
+        {"[::1", "", -1},
+        {"a:-1", "", -1},
     };
 
     (void)state;

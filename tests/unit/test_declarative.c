@@ -1,6 +1,6 @@
 /* clang-format off: version 14 falls over tables of strings that go on over lines */
-/* Declarative documents: ids, forms, faults, export; and what a real gateway answered to the pushes of
- * tests/conformance/kong-cases/declarative. */
+/* Declarative documents: ids, forms, faults, export; and what a real gateway answered to the pushes
+ * of tests/conformance/kong-cases/declarative. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -43,8 +43,10 @@ static void ids_follow_from_names(void **state)
     static const struct {
         const char *doc, *kind, *id;
     } rows[] = {
-        {"services: [{name: my-service, host: h}]", "services", "0855b320-0dd2-547d-891d-601e9b38647f"},
-        {"routes: [{name: my-route, paths: [/]}]", "routes", "481a9539-f49c-51b6-b2e2-fe99ee68866c"},
+        {"services: [{name: my-service, host: h}]", "services",
+         "0855b320-0dd2-547d-891d-601e9b38647f"},
+        {"routes: [{name: my-route, paths: [/]}]", "routes",
+         "481a9539-f49c-51b6-b2e2-fe99ee68866c"},
         {"consumers: [{username: my-user}]", "consumers", "4b1b701d-de2b-5588-9aa2-3b97061d9f52"},
         {"upstreams: [{name: my-upstream}]", "upstreams", "00402a2c-1725-5592-97af-b204bc733b7a"},
         {"vaults: [{prefix: my-env, name: env}]", "vaults", "3dc3bf8d-e9b4-576c-af74-01619966a0d0"},
@@ -54,9 +56,10 @@ static void ids_follow_from_names(void **state)
          "plugins", "ff5af6e2-7c22-5b6c-834e-594211031e23"},
         {"routes: [{name: my-route, paths: [/], plugins: [{name: file-log, config: {path: /x}}]}]",
          "plugins", "4b9cc4b0-30cc-5cc2-8236-0352d64fae1f"},
-        {"consumers: [{username: my-user, plugins: [{name: file-log, config: {path: /x}}]}]", "plugins",
-         "01a0ccf9-4a06-5887-b5f4-f49c610ba852"},
-        {"services: [{name: my-service, host: h}]\nplugins: [{name: file-log, service: my-service, config: "
+        {"consumers: [{username: my-user, plugins: [{name: file-log, config: {path: /x}}]}]",
+         "plugins", "01a0ccf9-4a06-5887-b5f4-f49c610ba852"},
+        {"services: [{name: my-service, host: h}]\nplugins: [{name: file-log, service: my-service, "
+         "config: "
          "{path: /x}}]",
          "plugins", "df0b44dc-94ea-52a0-b1ae-16ccc9476da9"},
         {"upstreams: [{name: my-upstream, targets: [{target: '10.0.0.1:80'}]}]", "targets",
@@ -86,23 +89,27 @@ static void forms(void **state)
     } rows[] = {
         {V3 "services: [{name: s, host: h}]\nroutes: [{name: r, paths: [/], service: s}]", "routes",
          "service", "{\"id\":\"b268827a-8f7f-551f-8769-e6bceb2f3ec6\"}"},
-        {V3 "consumers: [{username: u, basicauth_credentials: [{username: b, password: p}]}]\n_transform: "
+        {V3 "consumers: [{username: u, basicauth_credentials: [{username: b, password: "
+            "p}]}]\n_transform: "
             "false",
          "basicauth_credentials", "password", "\"p\""},
-        {"_format_version: '1.1'\nroutes: [{name: r, paths: ['/a(b)%2fc', /x/../y]}]", "routes", "paths",
-         "[\"~/a(b)%2Fc\",\"/y\"]"},
-        {"_format_version: '2.1'\nservices: [{name: s, host: h, routes: [{paths: ['/\\d+']}]}]", "routes",
-         "paths", "[\"~/\\\\d+\"]"},
+        {"_format_version: '1.1'\nroutes: [{name: r, paths: ['/a(b)%2fc', /x/../y]}]", "routes",
+         "paths", "[\"~/a(b)%2Fc\",\"/y\"]"},
+        {"_format_version: '2.1'\nservices: [{name: s, host: h, routes: [{paths: ['/\\d+']}]}]",
+         "routes", "paths", "[\"~/\\\\d+\"]"},
         {V3 "upstreams: [{name: u, targets: [{target: a}]}]", "targets", "target", "\"a:8000\""},
-        {V3 "services: [{name: s, host: h, updated_at: 3, created_at: 2, _comment: x, _ignore: [1]}]",
+        {V3
+         "services: [{name: s, host: h, updated_at: 3, created_at: 2, _comment: x, _ignore: [1]}]",
          "services", "updated_at", "3"},
         {V3 "services: [{name: s, host: h}]", "services", "updated_at", "7"},
-        {V3 "services: [{name: s, url: 'https://h/p', retries: null}]", "services", "retries", "null"},
-        {V3 "services: [{name: s, host: h, plugins: [{name: cors, service: s}]}]", "plugins", "enabled",
-         "true"},
+        {V3 "services: [{name: s, url: 'https://h/p', retries: null}]", "services", "retries",
+         "null"},
+        {V3 "services: [{name: s, host: h, plugins: [{name: cors, service: s}]}]", "plugins",
+         "enabled", "true"},
         {V3 "consumers: [{username: u, keyauth_credentials: [{key: k, ttl: 99}]}]",
          "keyauth_credentials", "ttl", "99"},
-        {"{\"_format_version\":\"3.0\",\"services\":[{\"host\":\"h\"}],\"routes\":null,\"plugins\":[]}",
+        {"{\"_format_version\":\"3.0\",\"services\":[{\"host\":\"h\"}],\"routes\":null,\"plugins\":"
+         "[]}",
          "services", "port", "80"},
         {V3 "parameters: [{key: k, value: v}]", "parameters", "value", "\"v\""},
     };
@@ -112,7 +119,8 @@ static void forms(void **state)
         struct sb_value *out = load(a, rows[i].doc), *list = sb_get(out, rows[i].kind);
 
         assert_non_null(list);
-        assert_string_equal(sb_json_text(a, sb_get(list->items[0], rows[i].field), 0).p, rows[i].want);
+        assert_string_equal(sb_json_text(a, sb_get(list->items[0], rows[i].field), 0).p,
+                            rows[i].want);
         sb_arena_free(a);
     }
 }
@@ -127,42 +135,62 @@ static void refuses(void **state)
         {"_format_version: 3.0", "{\"_format_version\":\"expected a string\"}", "[]",
          "in '_format_version': expected a string"},
         {V3 "foo: 1\ntags: []\nservices: x",
-         "{\"foo\":\"unknown field\",\"tags\":\"unknown field\",\"services\":\"expected an array\"}", "[]",
+         "{\"foo\":\"unknown field\",\"tags\":\"unknown field\",\"services\":\"expected an "
+         "array\"}",
+         "[]",
          "in 'foo': unknown field\nin 'tags': unknown field\nin 'services': expected an array"},
         {V3 "services: [x, {name: s}]",
          "{\"services\":[\"expected a record\",{\"host\":\"required field missing\"}]}",
-         "[{\"entity_type\":\"service\",\"entity_name\":\"s\",\"entity\":{\"name\":\"s\"},\"errors\":[{"
-         "\"type\":\"field\",\"field\":\"host\",\"message\":\"required field missing\"}]},{\"entity_type\":"
-         "\"service\",\"entity\":{},\"errors\":[{\"type\":\"entity\",\"message\":\"expected a record\"}]}]",
-         "in 'services':\n  - in entry 1 of 'services': expected a record\n  - in entry 2 of 'services':\n  "
+         "[{\"entity_type\":\"service\",\"entity_name\":\"s\",\"entity\":{\"name\":\"s\"},"
+         "\"errors\":[{"
+         "\"type\":\"field\",\"field\":\"host\",\"message\":\"required field "
+         "missing\"}]},{\"entity_type\":"
+         "\"service\",\"entity\":{},\"errors\":[{\"type\":\"entity\",\"message\":\"expected a "
+         "record\"}]}]",
+         "in 'services':\n  - in entry 1 of 'services': expected a record\n  - in entry 2 of "
+         "'services':\n  "
          "  in 'host': required field missing"},
-        {V3 "services: [{host: h, routes: x}]", "{\"services\":[{\"routes\":\"expected an array\"}]}",
-         "[{\"entity_type\":\"service\",\"entity\":{\"host\":\"h\"},\"errors\":[{\"type\":\"field\","
+        {V3 "services: [{host: h, routes: x}]",
+         "{\"services\":[{\"routes\":\"expected an array\"}]}",
+         "[{\"entity_type\":\"service\",\"entity\":{\"host\":\"h\"},\"errors\":[{\"type\":"
+         "\"field\","
          "\"field\":\"routes\",\"message\":\"expected an array\"}]}]",
          "in 'services':\n  - in entry 1 of 'services':\n    in 'routes': expected an array"},
         {V3 "services: [{host: h, plugins: [{name: cors, consumer: u}]}]",
          "{\"services\":[{\"plugins\":[{\"consumer\":\"value must be null\"}]}]}",
-         "[{\"entity_type\":\"plugin\",\"entity_name\":\"cors\",\"entity\":{\"name\":\"cors\",\"consumer\":"
-         "\"u\"},\"errors\":[{\"type\":\"field\",\"field\":\"consumer\",\"message\":\"value must be null\"}]}]",
+         "[{\"entity_type\":\"plugin\",\"entity_name\":\"cors\",\"entity\":{\"name\":\"cors\","
+         "\"consumer\":"
+         "\"u\"},\"errors\":[{\"type\":\"field\",\"field\":\"consumer\",\"message\":\"value must "
+         "be null\"}]}]",
          "in 'services':\n  - in entry 1 of 'services':\n    in 'plugins':\n      - in entry 1 of "
          "'plugins':\n        in 'consumer': value must be null"},
         {V3 "routes: [{name: r, paths: [/], service: ghost}]",
-         "{\"routes\":{\"r\":[\"invalid reference 'service: ghost' (no such entry in 'services')\"]}}",
+         "{\"routes\":{\"r\":[\"invalid reference 'service: ghost' (no such entry in "
+         "'services')\"]}}",
          "[{\"entity_type\":\"route\",\"entity_id\":\"da7ba03a-f1be-52d4-8a7e-c8f32640689a\","
-         "\"entity_name\":\"r\",\"entity\":{\"name\":\"r\",\"paths\":[\"/\"],\"service\":\"ghost\",\"id\":"
-         "\"da7ba03a-f1be-52d4-8a7e-c8f32640689a\"},\"errors\":[{\"type\":\"field\",\"field\":\"service\","
+         "\"entity_name\":\"r\",\"entity\":{\"name\":\"r\",\"paths\":[\"/"
+         "\"],\"service\":\"ghost\",\"id\":"
+         "\"da7ba03a-f1be-52d4-8a7e-c8f32640689a\"},\"errors\":[{\"type\":\"field\",\"field\":"
+         "\"service\","
          "\"message\":\"invalid reference 'service: ghost' (no such entry in 'services')\"}]}]",
-         "in 'routes':\n  in 'r':\n    - in entry 1 of 'r': invalid reference 'service: ghost' (no such "
+         "in 'routes':\n  in 'r':\n    - in entry 1 of 'r': invalid reference 'service: ghost' (no "
+         "such "
          "entry in 'services')"},
-        {V3 "consumers: [{custom_id: x, id: 00000000-0000-4000-8000-000000000001}, {custom_id: x, id: "
-            "00000000-0000-4000-8000-000000000002}]",
-         "{\"consumers\":{\"00000000-0000-4000-8000-000000000002\":\"uniqueness violation: 'consumers' "
+        {V3
+         "consumers: [{custom_id: x, id: 00000000-0000-4000-8000-000000000001}, {custom_id: x, id: "
+         "00000000-0000-4000-8000-000000000002}]",
+         "{\"consumers\":{\"00000000-0000-4000-8000-000000000002\":\"uniqueness violation: "
+         "'consumers' "
          "entity with custom_id set to 'x' already declared\"}}",
-         "[{\"entity_type\":\"consumer\",\"entity_id\":\"00000000-0000-4000-8000-000000000002\",\"entity\":"
-         "{\"custom_id\":\"x\",\"id\":\"00000000-0000-4000-8000-000000000002\"},\"errors\":[{\"type\":"
-         "\"entity\",\"message\":\"uniqueness violation: 'consumers' entity with custom_id set to 'x' "
+         "[{\"entity_type\":\"consumer\",\"entity_id\":\"00000000-0000-4000-8000-000000000002\","
+         "\"entity\":"
+         "{\"custom_id\":\"x\",\"id\":\"00000000-0000-4000-8000-000000000002\"},\"errors\":[{"
+         "\"type\":"
+         "\"entity\",\"message\":\"uniqueness violation: 'consumers' entity with custom_id set to "
+         "'x' "
          "already declared\"}]}]",
-         "in 'consumers':\n  in '00000000-0000-4000-8000-000000000002': uniqueness violation: 'consumers' "
+         "in 'consumers':\n  in '00000000-0000-4000-8000-000000000002': uniqueness violation: "
+         "'consumers' "
          "entity with custom_id set to 'x' already declared"},
     };
     (void)state;
@@ -198,8 +226,10 @@ static void texts(void **state)
         {NULL, "a: 'x'\nb:\n  - name: a\n url: b\n",
          "failed parsing declarative configuration: 4:2: did not find expected key"},
         {NULL, "a: 'x'\nb:\n\t- name: a\n",
-         "failed parsing declarative configuration: 2:1: found character that cannot start any token"},
-        {NULL, "{]", "failed parsing declarative configuration: 1:1: did not find expected node content"},
+         "failed parsing declarative configuration: 2:1: found character that cannot start any "
+         "token"},
+        {NULL, "{]",
+         "failed parsing declarative configuration: 1:1: did not find expected node content"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -224,15 +254,19 @@ static void hashes(void **state)
     char one[33], two[33];
 
     (void)state;
-    assert_int_equal(sb_declarative_load(&ctx, yaml(a, V3 "services: []"), SB_STR("x"), &rows, one, &e), 0);
+    assert_int_equal(
+        sb_declarative_load(&ctx, yaml(a, V3 "services: []"), SB_STR("x"), &rows, one, &e), 0);
     assert_string_equal(one, "00000000000000000000000000000000");
     assert_int_equal(
-        sb_declarative_load(&ctx, yaml(a, V3 "services: [{host: h}]"), SB_STR("x"), &rows, one, &e), 0);
+        sb_declarative_load(&ctx, yaml(a, V3 "services: [{host: h}]"), SB_STR("x"), &rows, one, &e),
+        0);
     assert_string_equal(one, "9dd4e461268c8034f5c8564e155c67a6");
-    assert_int_equal(sb_declarative_load(&ctx, yaml(a, V3 "services: [{host: h, port: 1}]"), SB_STR(""),
-                                         &rows, one, &e), 0);
-    assert_int_equal(sb_declarative_load(&ctx, yaml(a, "services: [{port: 1, host: h}]\n" V3), SB_STR(""),
-                                         &rows, two, &e), 0);
+    assert_int_equal(sb_declarative_load(&ctx, yaml(a, V3 "services: [{host: h, port: 1}]"),
+                                         SB_STR(""), &rows, one, &e),
+                     0);
+    assert_int_equal(sb_declarative_load(&ctx, yaml(a, "services: [{port: 1, host: h}]\n" V3),
+                                         SB_STR(""), &rows, two, &e),
+                     0);
     assert_string_equal(one, two);
     sb_arena_free(a);
 }
@@ -265,19 +299,16 @@ static void exports_load_again(void **state)
     sb_arena_free(a);
 }
 
-/* -- what a real gateway answered --------------------------------------------------------------- */
+/* -- what a real gateway answered ---------------------------------------------------------------
+ */
 
-/* Where we answer otherwise on purpose: dangling references and clashes are attributed to their entity
- * in flattened_errors, where Kong drops them; internals of nested SNIs are not shown. */
+/* Where we answer otherwise on purpose: dangling references and clashes are attributed to their
+ * entity in flattened_errors, where Kong drops them; internals of nested SNIs are not shown. */
 static const char *const deviations[] = {
-    "certificate with nested snis",
-    "invalid reference: route to a missing service",
-    "invalid reference by id",
-    "consumer reference by custom_id is invalid",
-    "duplicate consumer custom_id",
-    "duplicate key-auth keys",
-    "duplicate basic-auth usernames",
-    "duplicate snis",
+    "certificate with nested snis",   "invalid reference: route to a missing service",
+    "invalid reference by id",        "consumer reference by custom_id is invalid",
+    "duplicate consumer custom_id",   "duplicate key-auth keys",
+    "duplicate basic-auth usernames", "duplicate snis",
 };
 
 static bool deviates(struct sb_str name, bool flatten, bool ok)
@@ -324,7 +355,7 @@ static bool is_about_text(const struct sb_value *push)
 {
     const struct sb_value *header;
 
-    sb_array_each(header, sb_get(push, "headers")) {
+    sb_array_each (header, sb_get(push, "headers")) {
         if (sb_str_find(header->s, SB_STR("yaml"), 0) >= 0)
             return sb_value_str_at(push, "body").len > 0;
     }
@@ -338,13 +369,15 @@ static void replay_push(struct sb_str name, struct sb_value *step)
     struct sb_value *push = sb_value_copy(a, sb_get(step, "push")), *got;
     const struct sb_value *want = sb_value_at(step, "expect.json");
     int64_t status = sb_value_int_at(step, "expect.status", 0);
-    bool flatten = sb_str_find(sb_value_str_at(push, "query"), SB_STR("flatten_errors=1"), 0) >= 0, ok;
+    bool flatten = sb_str_find(sb_value_str_at(push, "query"), SB_STR("flatten_errors=1"), 0) >= 0,
+         ok;
 
     if (is_about_text(push) && (status == 201 || status == 400)) {
         recorded_fill_ports(a, push);
         got = answer(&ctx, push, flatten, &ok);
         checked++;
-        if (!deviates(name, flatten, ok) && (ok != (status == 201) || (want && !recorded_same(got, want)))) {
+        if (!deviates(name, flatten, ok) &&
+            (ok != (status == 201) || (want && !recorded_same(got, want)))) {
             print_message("%.*s: %s\n", SB_ARG(name), sb_json_text(a, got, 0).p);
             wrong++;
         }

@@ -16,22 +16,22 @@ static const struct {
     bool ssl, http2, proxy;
     int backlog;
 } listens[] = {
-    {"127.0.0.1:80",                                              true,  80, false, false, false, 511},
-    {"0.0.0.0:8443 http2 ssl reuseport backlog=16384",                                                      true,                                                      8443, true, true, false, 16384},
-    {"[::]:8000 ipv6only=off",                                                        true,                                                             8000, false, false, false, 511},
-    {"127.0.0.1:80 proxy_protocol bind deferred so_keepalive=on",  true,80, false, false, true,
+    {"127.0.0.1:80", true, 80, false, false, false, 511},
+    {"0.0.0.0:8443 http2 ssl reuseport backlog=16384", true, 8443, true, true, false, 16384},
+    {"[::]:8000 ipv6only=off", true, 8000, false, false, false, 511},
+    {"127.0.0.1:80 proxy_protocol bind deferred so_keepalive=on", true, 80, false, false, true,
      511},
-    {"127.0.0.1:80 so_keepalive=30m::10",                                                       true,                                                       80, false, false, false, 511},
-    {"127.0.0.1",                                                           false                                        },
-    {"127.0.0.1:",                                                       false},
-    {"127.0.0.1:x",                                                      false                                                       },
+    {"127.0.0.1:80 so_keepalive=30m::10", true, 80, false, false, false, 511},
+    {"127.0.0.1", false},
+    {"127.0.0.1:", false},
+    {"127.0.0.1:x", false},
     {"127.0.0.1:65536", false},
-    {":80",                                                      false                                                     },
-    {"",                                                         false                                                             },
+    {":80", false},
+    {"", false},
     {"127.0.0.1:80 udp", false},
-    {"127.0.0.1:80 backlog=0",                                                      false                                                     },
-    {"127.0.0.1:80 so_keepalive=1",                                                           false                                                     },
-    {"127.0.0.1:80 SSL",                                                           false            },
+    {"127.0.0.1:80 backlog=0", false},
+    {"127.0.0.1:80 so_keepalive=1", false},
+    {"127.0.0.1:80 SSL", false},
 };
 
 static void test_listen(void **state)
@@ -65,17 +65,17 @@ static const struct {
     const char *cidr, *address;
     bool inside;
 } cidrs[] = {
-    {"10.0.0.0/8",     "10.255.0.1",       true },
-    {"10.0.0.0/8",     "11.0.0.1",         false},
-    {"10.1.2.3",       "10.1.2.3",         true },
-    {"10.1.2.3",       "10.1.2.4",         false},
-    {"192.168.0.0/23", "192.168.1.9",      true },
-    {"192.168.0.0/23", "192.168.2.9",      false},
-    {"0.0.0.0/0",      "1.2.3.4",          true },
-    {"0.0.0.0/0",      "::1",              false},
-    {"::/0",           "::1",              true },
-    {"2001:db8::/33",  "2001:db8:7fff::1", true },
-    {"2001:db8::/33",  "2001:db8:8000::1", false},
+    {"10.0.0.0/8", "10.255.0.1", true},
+    {"10.0.0.0/8", "11.0.0.1", false},
+    {"10.1.2.3", "10.1.2.3", true},
+    {"10.1.2.3", "10.1.2.4", false},
+    {"192.168.0.0/23", "192.168.1.9", true},
+    {"192.168.0.0/23", "192.168.2.9", false},
+    {"0.0.0.0/0", "1.2.3.4", true},
+    {"0.0.0.0/0", "::1", false},
+    {"::/0", "::1", true},
+    {"2001:db8::/33", "2001:db8:7fff::1", true},
+    {"2001:db8::/33", "2001:db8:8000::1", false},
 };
 
 static void test_cidr(void **state)
@@ -113,24 +113,24 @@ static const struct {
     const char *source;
     uint16_t port;
 } proxies[] = {
-    {SB_STR_INIT("PROXY TCP4 1.2.3.4 5.6.7.8 90 80\r\nGET"), 34,                                                 "1.2.3.4", 90},
-    {SB_STR_INIT("PROXY TCP6 ::1 ::2 90 80\r\n"),                                                    26,                                                                                                      "::1", 90},
-    {SB_STR_INIT("PROXY UNKNOWN\r\n"), 15,"", 0},
-    {SB_STR_INIT("PROXY UNKNOWN whatever it says\r\n"),                                                      32,                                                                         "", 0},
-    {SB_STR_INIT(V2 "\x21\x11\0\x0c\1\2\3\4\5\6\7\x08\0\x5a\0\x50X"),                                                    28,                                                                                                                                                             "1.2.3.4", 90},
-    {SB_STR_INIT(V2 "\x20\0\0\0"),      16, "", 0},
-    {SB_STR_INIT(""),                                                     0                                                                                                      },
+    {SB_STR_INIT("PROXY TCP4 1.2.3.4 5.6.7.8 90 80\r\nGET"), 34, "1.2.3.4", 90},
+    {SB_STR_INIT("PROXY TCP6 ::1 ::2 90 80\r\n"), 26, "::1", 90},
+    {SB_STR_INIT("PROXY UNKNOWN\r\n"), 15, "", 0},
+    {SB_STR_INIT("PROXY UNKNOWN whatever it says\r\n"), 32, "", 0},
+    {SB_STR_INIT(V2 "\x21\x11\0\x0c\1\2\3\4\5\6\7\x08\0\x5a\0\x50X"), 28, "1.2.3.4", 90},
+    {SB_STR_INIT(V2 "\x20\0\0\0"), 16, "", 0},
+    {SB_STR_INIT(""), 0},
     {SB_STR_INIT("PROX"), 0},
-    {SB_STR_INIT("PROXY TCP4 1.2.3.4"),                                                      0                                                                            },
-    {SB_STR_INIT("\r\n\r\n"),                                                    0                                                                                                    },
-    {SB_STR_INIT(V2 "\x21\x11\0\x0c\1\2"),                                        0                                    },
-    {SB_STR_INIT("GET / HTTP/1.1\r\n"),                                    -1                                                                                    },
-    {SB_STR_INIT("PROXY TCP4 ::1 ::2 90 80\r\n"),                      -1                 },
-    {SB_STR_INIT("PROXY TCP4 1.2.3.4 5.6.7.8 90000 80\r\n"),                                -1                             },
-    {SB_STR_INIT("PROXY TCP4 1.2.3.4 5.6.7.8 90\r\n"),                   -1                            },
-    {SB_STR_INIT("PROXY TCP4 1.2.3.4 5.6.7.8 90 80 1\r\n"),                      -1                                  },
-    {SB_STR_INIT(V2 "\x11\x11\0\x0c\1\2"),            -1                                      },
-    {SB_STR_INIT(V2 "\x21\x11\xff\xff\1\2"), -1                 },
+    {SB_STR_INIT("PROXY TCP4 1.2.3.4"), 0},
+    {SB_STR_INIT("\r\n\r\n"), 0},
+    {SB_STR_INIT(V2 "\x21\x11\0\x0c\1\2"), 0},
+    {SB_STR_INIT("GET / HTTP/1.1\r\n"), -1},
+    {SB_STR_INIT("PROXY TCP4 ::1 ::2 90 80\r\n"), -1},
+    {SB_STR_INIT("PROXY TCP4 1.2.3.4 5.6.7.8 90000 80\r\n"), -1},
+    {SB_STR_INIT("PROXY TCP4 1.2.3.4 5.6.7.8 90\r\n"), -1},
+    {SB_STR_INIT("PROXY TCP4 1.2.3.4 5.6.7.8 90 80 1\r\n"), -1},
+    {SB_STR_INIT(V2 "\x11\x11\0\x0c\1\2"), -1},
+    {SB_STR_INIT(V2 "\x21\x11\xff\xff\1\2"), -1},
 };
 
 static void test_proxy_header(void **state)

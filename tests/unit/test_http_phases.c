@@ -370,22 +370,11 @@ static const struct timeval moment = {.tv_usec = 20000}, long_time = {.tv_sec = 
 static const struct sb_hook refusing[] = {{.run = refuse}, {.run = never}, {0}};
 static const struct sb_hook breaking[] = {{.run = break_down}, {.run = never}, {0}};
 static const struct sb_hook napping[] = {
-    {.run = nap,          .config = &moment},
-    {.run = nap,                   .config = &moment},
-    {.run = mark_request},
-    {0}
-};
-static const struct sb_hook sleeping[] = {
-    {.run = nap, .config = &long_time},
-    {.run = never         },
-    {0}
-};
+    {.run = nap, .config = &moment}, {.run = nap, .config = &moment}, {.run = mark_request}, {0}};
+static const struct sb_hook sleeping[] = {{.run = nap, .config = &long_time}, {.run = never}, {0}};
 static const struct sb_hook marking[] = {{.run = mark_request}, {0}};
 static const struct sb_hook filtering[] = {
-    {.run = nap, .config = &moment},
-    {.run = mark_response         },
-    {0}
-};
+    {.run = nap, .config = &moment}, {.run = mark_response}, {0}};
 static const struct sb_hook upper[] = {{.filter = capitals}, {0}};
 static const struct sb_hook noting[] = {{.run = note}, {0}};
 
@@ -434,8 +423,7 @@ static void test_answer(void **state)
 {
     struct fixture *f = *state;
     static const struct sb_hooks hooks = {
-        .phase = {[SB_PHASE_ACCESS] = refusing, [SB_PHASE_LOG] = noting}
-    };
+        .phase = {[SB_PHASE_ACCESS] = refusing, [SB_PHASE_LOG] = noting}};
     char *answer;
 
     publish(f, &hooks, NULL);
@@ -470,12 +458,10 @@ static void test_suspend(void **state)
 static void test_filters(void **state)
 {
     struct fixture *f = *state;
-    static const struct sb_hooks hooks = {
-        .phase = {[SB_PHASE_ACCESS] = marking,
-                  [SB_PHASE_HEADER_FILTER] = filtering,
-                  [SB_PHASE_BODY_FILTER] = upper,
-                  [SB_PHASE_LOG] = noting}
-    };
+    static const struct sb_hooks hooks = {.phase = {[SB_PHASE_ACCESS] = marking,
+                                                    [SB_PHASE_HEADER_FILTER] = filtering,
+                                                    [SB_PHASE_BODY_FILTER] = upper,
+                                                    [SB_PHASE_LOG] = noting}};
     char *answer;
 
     publish(f, &hooks, &hooks);
@@ -496,8 +482,7 @@ static void test_client_leaves(void **state)
 {
     struct fixture *f = *state;
     static const struct sb_hooks hooks = {
-        .phase = {[SB_PHASE_ACCESS] = sleeping, [SB_PHASE_LOG] = noting}
-    };
+        .phase = {[SB_PHASE_ACCESS] = sleeping, [SB_PHASE_LOG] = noting}};
     int fd;
 
     publish(f, &hooks, &hooks);

@@ -52,15 +52,13 @@ static void kinds_are_found_by_group_and_version(void **state)
     static const struct {
         const char *kind, *api_version;
         bool found;
-    } rows[] = {
-        {"Ingress", "networking.k8s.io/v1",      true },
-        {"Ingress", "networking.k8s.io/v1beta1", false},
-        {"Ingress", "networking.k8s.io",         false},
-        {"Ingress", "v1",                        false},
-        {"Service", "v1",                        true },
-        {"Service", "serving.knative.dev/v1",    false},
-        {"Service", "",                          false}
-    };
+    } rows[] = {{"Ingress", "networking.k8s.io/v1", true},
+                {"Ingress", "networking.k8s.io/v1beta1", false},
+                {"Ingress", "networking.k8s.io", false},
+                {"Ingress", "v1", false},
+                {"Service", "v1", true},
+                {"Service", "serving.knative.dev/v1", false},
+                {"Service", "", false}};
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -79,21 +77,24 @@ static void only_what_is_needed_is_kept(void **state)
          "managedFields: [{x: 1}], generation: 3, labels: {l: m}, annotations: {c: d, "
          "kubectl.kubernetes.io/last-applied-configuration: big}}, spec: {ports: [{port: 80}], "
          "selector: {x: y}, clusterIP: 1.2.3.4, sessionAffinity: None}, status: {loadBalancer: {}, "
-         "conditions: []}}",                                                                "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"annotations\":{\"c\":\"d\"},"
+         "conditions: []}}",
+         "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"annotations\":{\"c\":\"d\"},"
          "\"labels\":{\"l\":\"m\"},\"name\":\"a\",\"namespace\":\"b\"},\"spec\":{\"clusterIP\":\"1."
          "2.3.4\","
-         "\"ports\":[{\"port\":80}]},\"status\":{\"loadBalancer\":{}}}"                                                                       },
+         "\"ports\":[{\"port\":80}]},\"status\":{\"loadBalancer\":{}}}"},
         {"slice, through arrays",
          "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a, namespace: "
          "b}, "
          "addressType: IPv4, ports: [{port: 1}], endpoints: [{addresses: [10.0.0.1], nodeName: n, "
-         "conditions: {ready: true}}, {addresses: [10.0.0.2], targetRef: {kind: Pod}}]}",   "{\"addressType\":\"IPv4\",\"apiVersion\":\"discovery.k8s.io/v1\",\"endpoints\":[{"
+         "conditions: {ready: true}}, {addresses: [10.0.0.2], targetRef: {kind: Pod}}]}",
+         "{\"addressType\":\"IPv4\",\"apiVersion\":\"discovery.k8s.io/v1\",\"endpoints\":[{"
          "\"addresses\":[\"10.0.0.1\"],\"conditions\":{\"ready\":true}},{\"addresses\":[\"10.0.0."
          "2\"]}],"
          "\"kind\":\"EndpointSlice\",\"metadata\":{\"name\":\"a\",\"namespace\":\"b\"},"
-         "\"ports\":[{\"port\":1}]}"                                             },
+         "\"ports\":[{\"port\":1}]}"},
         {"namespace",
-         "{apiVersion: v1, kind: Namespace, metadata: {name: a}, spec: {finalizers: [k]}}", "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a\"}}"},
+         "{apiVersion: v1, kind: Namespace, metadata: {name: a}, spec: {finalizers: [k]}}",
+         "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a\"}}"},
     };
     struct sb_arena *a = sb_arena_new(0);
 
@@ -134,18 +135,8 @@ static void what_nobody_sees_is_no_change(void **state)
 
 static void lists_are_sorted(void **state)
 {
-    static const char *const names[][2] = {
-        {"b",   "a"},
-        {"a",   "z"},
-        {"a-b", "c"},
-        {"a",   "b"}
-    };
-    static const char *const sorted[][2] = {
-        {"a",   "b"},
-        {"a",   "z"},
-        {"a-b", "c"},
-        {"b",   "a"}
-    };
+    static const char *const names[][2] = {{"b", "a"}, {"a", "z"}, {"a-b", "c"}, {"a", "b"}};
+    static const char *const sorted[][2] = {{"a", "b"}, {"a", "z"}, {"a-b", "c"}, {"b", "a"}};
     struct sb_objects *o = sb_objects_new();
     struct sb_arena *a = sb_arena_new(0);
     const struct sb_value *const *list;
@@ -240,28 +231,33 @@ static void kubeconfig_says_what_is_wrong(void **state)
     static const struct {
         const char *text, *words; /* NULL: fine */
     } rows[] = {
-        {"",                                                                "is empty"                                        },
-        {"just words",                                                      "not a kubeconfig"                                },
-        {"a: [",                                                            "line"                                            },
-        {"apiVersion: v1\n",                                                "current-context is missing"                      },
-        {"current-context: c\n",                                            "no entry named \"c\" in \"contexts\""            },
-        {"current-context: c\ncontexts: [{name: c}]\n",                     "contexts \"c\" has no field \"context\""         },
-        {"current-context: c\ncontexts: [{name: c, context: {user: u}}]\n", "\"c\" has no cluster"                            },
-        {CONTEXT,                                                           "no entry named \"k\" in \"clusters\""            },
-        {CONTEXT "clusters: [{name: k, cluster: {}}]\n",                    "cluster.server is missing"                       },
-        {CONTEXT "clusters: [{name: k, cluster: {server: 'ftp://x'}}]\n",   "not an http(s) URL"                              },
+        {"", "is empty"},
+        {"just words", "not a kubeconfig"},
+        {"a: [", "line"},
+        {"apiVersion: v1\n", "current-context is missing"},
+        {"current-context: c\n", "no entry named \"c\" in \"contexts\""},
+        {"current-context: c\ncontexts: [{name: c}]\n", "contexts \"c\" has no field \"context\""},
+        {"current-context: c\ncontexts: [{name: c, context: {user: u}}]\n", "\"c\" has no cluster"},
+        {CONTEXT, "no entry named \"k\" in \"clusters\""},
+        {CONTEXT "clusters: [{name: k, cluster: {}}]\n", "cluster.server is missing"},
+        {CONTEXT "clusters: [{name: k, cluster: {server: 'ftp://x'}}]\n", "not an http(s) URL"},
         {CONTEXT "clusters: [{name: k, cluster: {server: 'https://x'}}]\n",
-         "no entry named \"u\" in \"users\""                                                                                  },
+         "no entry named \"u\" in \"users\""},
         {CONTEXT "clusters: [{name: k, cluster: {server: 'https://x', certificate-authority-data: "
-                 "'%%'}}]\nusers: [{name: u, user: {}}]\n",        "cluster.certificate-authority-data is not base64"},
+                 "'%%'}}]\nusers: [{name: u, user: {}}]\n",
+         "cluster.certificate-authority-data is not base64"},
         {CONTEXT "clusters: [{name: k, cluster: {server: 'https://x', certificate-authority-data: "
-                 "aGFsbG8=}}]\nusers: [{name: u, user: {}}]\n",    "cluster.certificate-authority-data holds no PEM" },
+                 "aGFsbG8=}}]\nusers: [{name: u, user: {}}]\n",
+         "cluster.certificate-authority-data holds no PEM"},
         {CONTEXT "clusters: [{name: k, cluster: {server: 'https://x'}}]\nusers: [{name: u, user: "
-                 "{client-certificate: a}}]\n",                    "need each other"                                 },
+                 "{client-certificate: a}}]\n",
+         "need each other"},
         {CONTEXT "clusters: [{name: k, cluster: {server: 'https://x'}}]\nusers: [{name: u, user: "
-                 "{exec: {command: aws}}}]\n",                     "user.exec"                                       },
+                 "{exec: {command: aws}}}]\n",
+         "user.exec"},
         {CONTEXT "clusters: [{name: k, cluster: {server: 'https://x/'}}]\nusers: [{name: u, user: "
-                 "{token: t}}]\n",                                 NULL                                              },
+                 "{token: t}}]\n",
+         NULL},
     };
     struct sb_arena *a = sb_arena_new(0);
     char *dir = temp_dir(a);
@@ -314,10 +310,10 @@ static void the_servers_name_may_be_another(void **state)
     static const struct {
         const char *server, *url, *connect_to;
     } rows[] = {
-        {"https://10.0.0.1:6443",  "https://kube:6443",     "10.0.0.1:6443"},
-        {"https://10.0.0.1",       "https://kube:443",      "10.0.0.1:443" },
-        {"https://[fd00::1]",      "https://kube:443",      "[fd00::1]:443"},
-        {"https://host:1/k8s/c1/", "https://kube:1/k8s/c1", "host:1"       },
+        {"https://10.0.0.1:6443", "https://kube:6443", "10.0.0.1:6443"},
+        {"https://10.0.0.1", "https://kube:443", "10.0.0.1:443"},
+        {"https://[fd00::1]", "https://kube:443", "[fd00::1]:443"},
+        {"https://host:1/k8s/c1/", "https://kube:1/k8s/c1", "host:1"},
     };
     struct sb_arena *a = sb_arena_new(0);
     char *dir = temp_dir(a);

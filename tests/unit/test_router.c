@@ -63,28 +63,14 @@ static void hosts_and_wildcards(void **state)
     static const struct {
         const char *host, *name;
     } rows[] = {
-        {"a.com",            "R1"},
-        {"A.com",            "-" },
-        {"x.a.com",          "R2"},
-        {"x.y.a.com",        "R2"},
-        {".a.com",           "R2"},
-        {"xa.com",           "-" },
-        {"b.org",            "R3"},
-        {"b.",               "R3"},
-        {"b",                "-" },
-        {"xb.org",           "-" },
-        {"c.com:81",         "R4"},
-        {"c.com:82",         "-" },
-        {"c.com",            "-" },
-        {"a.com:99",         "R1"},
-        {"a.com:x",          "-" },
-        {"",                 "-" },
-        {"[::1]:80",         "R5"},
-        {"q.a.com.evil.org", "-" },
-        {"a.com.",           "-" },
-        {"\x01",             "-" },
-        {"x.q.a.com:7",      "R6"},
-        {"x.q.a.com",        "R2"},
+        {"a.com", "R1"},     {"A.com", "-"},     {"x.a.com", "R2"},
+        {"x.y.a.com", "R2"}, {".a.com", "R2"},   {"xa.com", "-"},
+        {"b.org", "R3"},     {"b.", "R3"},       {"b", "-"},
+        {"xb.org", "-"},     {"c.com:81", "R4"}, {"c.com:82", "-"},
+        {"c.com", "-"},      {"a.com:99", "R1"}, {"a.com:x", "-"},
+        {"", "-"},           {"[::1]:80", "R5"}, {"q.a.com.evil.org", "-"},
+        {"a.com.", "-"},     {"\x01", "-"},      {"x.q.a.com:7", "R6"},
+        {"x.q.a.com", "R2"},
     };
     struct fixture f = start(
         SB_ROUTER_TRADITIONAL_COMPATIBLE,
@@ -162,14 +148,11 @@ static void stream_routes(void **state)
         const char *sni, *src, *name;
         uint16_t src_port, dst_port;
     } rows[] = {
-        {"",        "10.1.2.3", "R3", 1, 9000}, /* source range and port together */
-        {"",        "10.2.2.3", "R2", 1, 9000},
-        {"",        "10.2.2.3", "-",  1, 9001},
-        {"a.com",   "10.2.2.3", "R1", 1, 9001},
-        {"b.com",   "10.2.2.3", "-",  1, 9001},
-        {"x.c.com", "1.1.1.1",  "R4", 1, 1   },
-        {"",        "fd00::5",  "R5", 7, 1   },
-        {"",        "fd00::5",  "-",  8, 1   },
+        {"", "10.1.2.3", "R3", 1, 9000}, /* source range and port together */
+        {"", "10.2.2.3", "R2", 1, 9000},      {"", "10.2.2.3", "-", 1, 9001},
+        {"a.com", "10.2.2.3", "R1", 1, 9001}, {"b.com", "10.2.2.3", "-", 1, 9001},
+        {"x.c.com", "1.1.1.1", "R4", 1, 1},   {"", "fd00::5", "R5", 7, 1},
+        {"", "fd00::5", "-", 8, 1},
     };
     struct fixture f =
         start(SB_ROUTER_TRADITIONAL_COMPATIBLE,
@@ -204,27 +187,27 @@ static void a_broken_route_is_left_out(void **state)
     static const struct {
         const char *route, *words;
     } rows[] = {
-        {"{" ID(1) ",'paths':['~/a(?!b)']}",                                 "paths: regex parse error:\n    ^/a(?!b)\n       ^^^\n"
+        {"{" ID(1) ",'paths':['~/a(?!b)']}", "paths: regex parse error:\n    ^/a(?!b)\n       ^^^\n"
                                              "error: look-around, including look-ahead and "
-                                             "look-behind, is not supported"                  },
-        {"{" ID(1) ",'paths':['~/(a)\\\\1']}",                               "paths: regex parse error:\n    ^/(a)\\1\n         "
+                                             "look-behind, is not supported"},
+        {"{" ID(1) ",'paths':['~/(a)\\\\1']}", "paths: regex parse error:\n    ^/(a)\\1\n         "
                                                "^^\nerror: backreferences are not supported"},
         {"{" ID(1) ",'paths':['~/a(b']}",
-         "paths: regex parse error:\n    ^/a(b\n       ^\nerror: unclosed group"                                                          },
+         "paths: regex parse error:\n    ^/a(b\n       ^\nerror: unclosed group"},
         {"{" ID(1) ",'paths':['~/[b']}",
-         "paths: regex parse error:\n    ^/[b\n      ^\nerror: unclosed character class"                                                  },
+         "paths: regex parse error:\n    ^/[b\n      ^\nerror: unclosed character class"},
         {"{" ID(1) ",'paths':['~/a{3,1}']}",
          "paths: regex parse error:\n    ^/a{3,1}\n       ^^^^^\nerror: invalid repetition count "
-         "range, the start must be <= the end"                                                                                            },
+         "range, the start must be <= the end"},
         {"{" ID(1) ",'paths':['~/(?>a)']}",
-         "paths: regex parse error:\n    ^/(?>a)\n        ^\nerror: unrecognized flag"                                                    },
+         "paths: regex parse error:\n    ^/(?>a)\n        ^\nerror: unrecognized flag"},
         {"{" ID(1) ",'headers':{'x':['~*(']}}",
-         "headers.x: regex parse error:\n    (\n    ^\nerror: unclosed group"                                                             },
-        {"{" ID(1) ",'hosts':['a.*.com']}",                                  "hosts: invalid wildcard 'a.*.com'"                          },
-        {"{" ID(1) ",'hosts':['*']}",                                        "hosts: invalid wildcard '*'"                                },
-        {"{" ID(1) ",'hosts':[1]}",                                          "hosts: expected a string"                                   },
+         "headers.x: regex parse error:\n    (\n    ^\nerror: unclosed group"},
+        {"{" ID(1) ",'hosts':['a.*.com']}", "hosts: invalid wildcard 'a.*.com'"},
+        {"{" ID(1) ",'hosts':['*']}", "hosts: invalid wildcard '*'"},
+        {"{" ID(1) ",'hosts':[1]}", "hosts: expected a string"},
         {"{" ID(1) ",'protocols':['tcp'],'sources':[{'ip':'10.0.0.0/33'}]}",
-         "sources: invalid ip or cidr range: '10.0.0.0/33'"                                                                               },
+         "sources: invalid ip or cidr range: '10.0.0.0/33'"},
     };
     struct fixture f = start(SB_ROUTER_TRADITIONAL_COMPATIBLE,
                              "[{" ID(1) ",'paths':['/a']},{" ID(2) ",'paths':['/']}]");
@@ -318,11 +301,11 @@ static const struct {
     const char *host, *path, *ask_host, *ask_path;
     unsigned regexes;
 } shapes[SHAPES] = {
-    [MANY_HOSTS] = {"h#.example.com", "/api",         "h#.example.com", "/api/x", 0},
-    [ONE_HOST] = {"example.com",    "/p#/",         "example.com",    "/p#/x",  0},
-    [NO_HOST] = {NULL,             "/p#/",         "any",            "/p#/x",  0},
-    [WILDCARDS] = {"*.d#.com",       "/",            "x.y.d#.com",     "/x",     0},
-    [REGEXES] = {"example.com",    "~/p#/[0-9]+$", "example.com",    "/p#/77", 1},
+    [MANY_HOSTS] = {"h#.example.com", "/api", "h#.example.com", "/api/x", 0},
+    [ONE_HOST] = {"example.com", "/p#/", "example.com", "/p#/x", 0},
+    [NO_HOST] = {NULL, "/p#/", "any", "/p#/x", 0},
+    [WILDCARDS] = {"*.d#.com", "/", "x.y.d#.com", "/x", 0},
+    [REGEXES] = {"example.com", "~/p#/[0-9]+$", "example.com", "/p#/77", 1},
 };
 
 static void put_shape(struct sb_router_builder *b, struct sb_arena *a, enum shape shape, int n)

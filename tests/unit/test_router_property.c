@@ -333,10 +333,8 @@ static size_t group_of(size_t path)
 static void compatible_group(struct contender *best, const struct drawn *d, const struct ask *ask,
                              size_t group, size_t index)
 {
-    static const struct sb_uuid parts = {
-        {0x7f, 0x14, 0x5b, 0xf9, 0x0d, 0xce, 0x4f, 0x91, 0x98, 0xeb, 0xde, 0xbb, 0xce, 0x4b, 0x9f,
-         0x6b}
-    };
+    static const struct sb_uuid parts = {{0x7f, 0x14, 0x5b, 0xf9, 0x0d, 0xce, 0x4f, 0x91, 0x98,
+                                          0xeb, 0xde, 0xbb, 0xce, 0x4b, 0x9f, 0x6b}};
     struct contender c = {.d = d};
     char name[64], id[SB_UUID_TEXT_LEN + 1];
     int len = -1;

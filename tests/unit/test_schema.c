@@ -39,13 +39,16 @@ static void refuses_in_kongs_words(void **state)
         {"services", "{\"host\":\"\"}", "schema violation (host: length must be at least 1)"},
         {"services", "{\"host\":\"a\",\"ws_id\":\"x\"}", "schema violation (ws_id: unknown field)"},
         {"services", "{\"host\":\"a:80\"}", "schema violation (host: must not have a port)"},
-        {"services", "{\"host\":\"a\",\"port\":\"80\"}", "schema violation (port: expected an integer)"},
-        {"services", "{\"host\":\"a\",\"port\":80.5}", "schema violation (port: expected an integer)"},
+        {"services", "{\"host\":\"a\",\"port\":\"80\"}",
+         "schema violation (port: expected an integer)"},
+        {"services", "{\"host\":\"a\",\"port\":80.5}",
+         "schema violation (port: expected an integer)"},
         {"services", "{\"host\":\"a\",\"retries\":-1,\"port\":65536}",
          "2 schema violations (port: value should be between 0 and 65535; retries: value should be "
          "between 0 and 32767)"},
         {"services", "{\"host\":\"a\",\"protocol\":\"tcp\",\"path\":\"/x\"}",
-         "2 schema violations (failed conditional validation given value of field 'protocol'; path: "
+         "2 schema violations (failed conditional validation given value of field 'protocol'; "
+         "path: "
          "value must be null)"},
         {"services", "{\"host\":\"a\",\"tls_verify\":false}",
          "2 schema violations (failed conditional validation given value of field 'protocol'; "
@@ -59,21 +62,25 @@ static void refuses_in_kongs_words(void **state)
          "2 schema violations (failed conditional validation given value of field 'protocol'; "
          "client_certificate: value must be null)"},
         {"services", "{\"host\":\"a\",\"tags\":[\"a\",\"b,c\"]}",
-         "schema violation (tags.2: invalid tag 'b,c': expected printable ascii (except `,` and `/`) "
+         "schema violation (tags.2: invalid tag 'b,c': expected printable ascii (except `,` and "
+         "`/`) "
          "or valid utf-8 sequences)"},
         {"routes", "{}",
          "schema violation (must set one of 'methods', 'hosts', 'headers', 'paths', 'snis' when "
          "'protocols' is 'https')"},
-        {"routes", "{\"protocols\":[\"nope\"]}", "schema violation (protocols: unknown type: nope)"},
+        {"routes", "{\"protocols\":[\"nope\"]}",
+         "schema violation (protocols: unknown type: nope)"},
         {"routes", "{\"protocols\":[]}", "schema violation (protocols: unknown type: nil)"},
         {"routes", "{\"protocols\":null}", "schema violation (protocols: required field missing)"},
         {"routes", "{\"paths\":[\"/a\"],\"service\":\"x\"}",
          "schema violation (service.id: missing primary key)"},
         {"routes", "{\"protocols\":[\"http\",\"tcp\"],\"paths\":[\"/\"]}",
-         "schema violation (protocols: these sets are mutually exclusive: ('http', 'https'), ('tcp', "
+         "schema violation (protocols: these sets are mutually exclusive: ('http', 'https'), "
+         "('tcp', "
          "'tls', 'udp'))"},
         {"routes", "{\"protocols\":[\"tcp\"],\"paths\":[\"/\"]}",
-         "2 schema violations (must set one of 'sources', 'destinations', 'snis' when 'protocols' is "
+         "2 schema violations (must set one of 'sources', 'destinations', 'snis' when 'protocols' "
+         "is "
          "'tcp', 'tls' or 'udp'; paths: cannot set 'paths' when 'protocols' is 'tcp', 'tls', "
          "'tls_passthrough' or 'udp')"},
         {"routes", "{\"protocols\":[\"grpc\"],\"paths\":[\"/\"],\"strip_path\":true}",
@@ -90,16 +97,20 @@ static void refuses_in_kongs_words(void **state)
         {"routes", "{\"paths\":[\"/%zz\"]}",
          "schema violation (paths.1: invalid url-encoded value: '%zz')"},
         {"routes", "{\"hosts\":[\"a.*.b\"]}",
-         "schema violation (hosts.1: invalid wildcard: must be placed at leftmost or rightmost label)"},
+         "schema violation (hosts.1: invalid wildcard: must be placed at leftmost or rightmost "
+         "label)"},
         {"routes", "{\"headers\":{\"Host\":[\"a\"]}}",
          "schema violation (headers: cannot contain 'host' header, which must be specified in the "
          "'hosts' attribute)"},
         {"routes", "{\"protocols\":[\"tcp\"],\"sources\":[{}]}",
-         "schema violation (sources.1: {\n  [\"@entity\"] = {\n    \"at least one of these fields must "
+         "schema violation (sources.1: {\n  [\"@entity\"] = {\n    \"at least one of these fields "
+         "must "
          "be non-empty: 'ip', 'port'\"\n  }\n})"},
-        {"routes", "{\"paths\":[\"/\"],\"expression\":\"x\"}", "schema violation (expression: unknown field)"},
+        {"routes", "{\"paths\":[\"/\"],\"expression\":\"x\"}",
+         "schema violation (expression: unknown field)"},
         {"consumers", "{}",
-         "schema violation (at least one of these fields must be non-empty: 'custom_id', 'username')"},
+         "schema violation (at least one of these fields must be non-empty: 'custom_id', "
+         "'username')"},
         {"upstreams", "{\"name\":\"1.2.3.4\"}",
          "schema violation (name: Invalid name ('1.2.3.4'); no ip addresses allowed)"},
         {"upstreams", "{\"name\":\"u\",\"hash_on\":\"header\"}",
@@ -115,7 +126,8 @@ static void refuses_in_kongs_words(void **state)
          "schema violation (name: plugin 'nope' not enabled; add it to the 'plugins' configuration "
          "property)"},
         {"plugins", "{\"name\":\"key-auth\",\"config\":{\"key_names\":[\"a b\"]}}",
-         "schema violation (config.key_names: {\n  \"bad header name 'a b', allowed characters are A-Z, "
+         "schema violation (config.key_names: {\n  \"bad header name 'a b', allowed characters are "
+         "A-Z, "
          "a-z, 0-9, '_', and '-'\"\n})"},
         {"plugins", "{\"name\":\"key-auth\",\"consumer\":{\"id\":\"" ID "\"}}",
          "schema violation (consumer: value must be null)"},
@@ -130,9 +142,11 @@ static void refuses_in_kongs_words(void **state)
          "\"host\":\"b\"}}}",
          "schema violation (redis_host: both deprecated and new field are used but their values "
          "mismatch: redis_host = a vs redis.host = b)"},
-        {"plugins", "{\"name\":\"request-transformer\",\"config\":{\"add\":{\"headers\":[\"a b:c\"],"
-                    "\"body\":[\"k\"]}}}",
-         "schema violation (config.add: {\n  body = {\n    \"key 'k' has no value\"\n  },\n  headers = {\n    "
+        {"plugins",
+         "{\"name\":\"request-transformer\",\"config\":{\"add\":{\"headers\":[\"a b:c\"],"
+         "\"body\":[\"k\"]}}}",
+         "schema violation (config.add: {\n  body = {\n    \"key 'k' has no value\"\n  },\n  "
+         "headers = {\n    "
          "\"'a b' is not a valid header\"\n  }\n})"},
         {"plugins", "{\"name\":\"aws-lambda\",\"config\":{\"proxy_url\":\"https://p\"}}",
          "schema violation (proxy_url scheme must be http)"},
@@ -140,14 +154,16 @@ static void refuses_in_kongs_words(void **state)
          "schema violation (name: vault 'hcv' is not installed)"},
         {"vaults", "{\"name\":\"env\",\"prefix\":\"env\"}",
          "schema violation (prefix: must not be one of: env)"},
-        {"keys", "{\"kid\":\"k\",\"jwk\":\"{\"}", "schema violation (could not json decode jwk string)"},
+        {"keys", "{\"kid\":\"k\",\"jwk\":\"{\"}",
+         "schema violation (could not json decode jwk string)"},
         {"basicauth_credentials", "{\"username\":\"u\",\"password\":\"p\"}",
          "2 schema violations (all or none of these fields must be set: 'password', 'consumer.id'; "
          "consumer: required field missing)"},
         {"jwt_secrets", "{\"consumer\":{\"id\":\"" ID "\"},\"algorithm\":\"RS256\"}",
          "2 schema violations (failed conditional validation given value of field 'algorithm'; "
          "rsa_public_key: required field missing)"},
-        {"certificates", "{\"cert\":\"{vault://env/c}\",\"key\":\"{vault://env/k}\",\"cert_alt\":\"{vault"
+        {"certificates",
+         "{\"cert\":\"{vault://env/c}\",\"key\":\"{vault://env/k}\",\"cert_alt\":\"{vault"
          "://env/a}\",\"snis\":[\"a.b\",\"a.b\"]}",
          "schema violation (snis: a.b is duplicated)"},
     };
@@ -174,14 +190,20 @@ static void fills_in(void **state)
     } rows[] = {
         {"services", "{\"url\":\"https://a.test/x?q#f\"}",
          "{\"protocol\":\"https\",\"host\":\"a.test\",\"port\":443,\"path\":\"/x\",\"retries\":5,"
-         "\"read_timeout\":60000,\"enabled\":true,\"tags\":null,\"created_at\":7,\"updated_at\":7}"},
-        {"services", "{\"url\":\"grpcs://a\",\"port\":1,\"retries\":null,\"tags\":[\"x\",\"y\",\"x\"]}",
-         "{\"protocol\":\"grpcs\",\"port\":80,\"path\":null,\"retries\":null,\"tags\":[\"x\",\"y\"]}"},
+         "\"read_timeout\":60000,\"enabled\":true,\"tags\":null,\"created_at\":7,\"updated_at\":"
+         "7}"},
+        {"services",
+         "{\"url\":\"grpcs://a\",\"port\":1,\"retries\":null,\"tags\":[\"x\",\"y\",\"x\"]}",
+         "{\"protocol\":\"grpcs\",\"port\":80,\"path\":null,\"retries\":null,\"tags\":[\"x\",\"y\"]"
+         "}"},
         {"services", "{\"url\":\"//a:443\"}", "{\"protocol\":\"https\",\"port\":443}"},
         {"services", "{\"host\":\"a\",\"port\":5.0,\"created_at\":3,\"updated_at\":3}",
          "{\"port\":5,\"created_at\":3,\"updated_at\":7}"},
-        {"routes", "{\"paths\":[\"/a\"],\"service\":{\"id\":\"ABCDEF00-0000-4000-8000-000000000001\",\"x\":1}}",
-         "{\"service\":{\"id\":\"abcdef00-0000-4000-8000-000000000001\"},\"protocols\":[\"http\",\"https\"],"
+        {"routes",
+         "{\"paths\":[\"/"
+         "a\"],\"service\":{\"id\":\"ABCDEF00-0000-4000-8000-000000000001\",\"x\":1}}",
+         "{\"service\":{\"id\":\"abcdef00-0000-4000-8000-000000000001\"},\"protocols\":[\"http\","
+         "\"https\"],"
          "\"strip_path\":true,\"regex_priority\":0,\"path_handling\":\"v0\"}"},
         {"routes", "{\"protocols\":[\"grpc\"],\"paths\":[\"/a\"]}", "{\"strip_path\":false}"},
         {"upstreams", "{\"name\":\"u\",\"hash_on\":\"ip\"}",
@@ -196,15 +218,20 @@ static void fills_in(void **state)
         {"targets", "{\"target\":\"010.0.0.1:80\",\"upstream\":{\"id\":\"" ID "\"}}",
          "{\"target\":\"10.0.0.1:80\"}"},
         {"plugins", "{\"name\":\"rate-limiting\",\"config\":{\"minute\":5,\"redis_host\":\"a\"}}",
-         "{\"protocols\":[\"grpc\",\"grpcs\",\"http\",\"https\"],\"config\":{\"second\":null,\"minute\":5,"
+         "{\"protocols\":[\"grpc\",\"grpcs\",\"http\",\"https\"],\"config\":{\"second\":null,"
+         "\"minute\":5,"
          "\"hour\":null,\"day\":null,\"month\":null,\"year\":null,\"limit_by\":\"consumer\","
-         "\"header_name\":null,\"path\":null,\"policy\":\"local\",\"fault_tolerant\":true,\"redis\":{"
-         "\"host\":\"a\",\"port\":6379,\"timeout\":2000,\"username\":null,\"password\":null,\"database\":0,"
+         "\"header_name\":null,\"path\":null,\"policy\":\"local\",\"fault_tolerant\":true,"
+         "\"redis\":{"
+         "\"host\":\"a\",\"port\":6379,\"timeout\":2000,\"username\":null,\"password\":null,"
+         "\"database\":0,"
          "\"ssl\":false,\"ssl_verify\":false,\"server_name\":null},\"hide_client_headers\":false,"
          "\"error_code\":429,\"error_message\":\"API rate limit exceeded\",\"sync_rate\":-1}}"},
-        {"basicauth_credentials", "{\"username\":\"u\",\"password\":\"p\",\"consumer\":{\"id\":\"" ID "\"}}",
+        {"basicauth_credentials",
+         "{\"username\":\"u\",\"password\":\"p\",\"consumer\":{\"id\":\"" ID "\"}}",
          "{\"password\":\"12fcb46159f10ceb7a6bea1baff958d0e77bdf81\"}"},
-        {"keyauth_credentials", "{\"key\":null,\"ttl\":5,\"consumer\":{\"id\":\"" ID "\"}}", "{\"key\":null}"},
+        {"keyauth_credentials", "{\"key\":null,\"ttl\":5,\"consumer\":{\"id\":\"" ID "\"}}",
+         "{\"key\":null}"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -217,7 +244,7 @@ static void fills_in(void **state)
         if (sb_entity_insert(&ctx, kind_of(rows[i].kind), json(a, rows[i].input), &out, &e))
             fail_msg("%s: %s", rows[i].input, e.message.p);
         assert_non_null(sb_get(out, "id"));
-        sb_object_each(m, want) {
+        sb_object_each (m, want) {
             const struct sb_value *got = sb_object_get(out, m->key);
 
             if (!sb_value_equal(got, m->value))
@@ -260,26 +287,36 @@ static void updates_merge(void **state)
     static const struct {
         const char *kind, *current, *patch, *want, *message;
     } rows[] = {
-        {"services", "{\"id\":\"" ID "\",\"host\":\"a\",\"port\":1,\"protocol\":\"http\",\"path\":\"/x\"}",
+        {"services",
+         "{\"id\":\"" ID "\",\"host\":\"a\",\"port\":1,\"protocol\":\"http\",\"path\":\"/x\"}",
          "{\"url\":\"https://b\",\"id\":\"00000000-0000-4000-8000-000000000009\"}",
-         "{\"id\":\"" ID "\",\"host\":\"b\",\"port\":443,\"path\":null,\"updated_at\":7,\"enabled\":true}", NULL},
-        {"upstreams", "{\"id\":\"" ID "\",\"name\":\"u\",\"healthchecks\":{\"active\":{\"timeout\":3}}}",
+         "{\"id\":\"" ID
+         "\",\"host\":\"b\",\"port\":443,\"path\":null,\"updated_at\":7,\"enabled\":true}",
+         NULL},
+        {"upstreams",
+         "{\"id\":\"" ID "\",\"name\":\"u\",\"healthchecks\":{\"active\":{\"timeout\":3}}}",
          "{\"healthchecks\":{\"active\":{\"concurrency\":4}}}", "{\"name\":\"u\"}", NULL},
         {"consumers", "{\"id\":\"" ID "\",\"username\":\"u\"}", "{\"username\":null}", NULL,
-         "schema violation (when updating, at least one of these fields must be non-empty: 'custom_id', "
+         "schema violation (when updating, at least one of these fields must be non-empty: "
+         "'custom_id', "
          "'username')"},
         {"basicauth_credentials",
-         "{\"id\":\"" ID "\",\"username\":\"u\",\"password\":\"hash\",\"consumer\":{\"id\":\"" ID "\"}}",
+         "{\"id\":\"" ID "\",\"username\":\"u\",\"password\":\"hash\",\"consumer\":{\"id\":\"" ID
+         "\"}}",
          "{\"username\":\"v\"}", "{\"username\":\"v\",\"password\":\"hash\"}", NULL},
         {"basicauth_credentials",
-         "{\"id\":\"" ID "\",\"username\":\"u\",\"password\":\"hash\",\"consumer\":{\"id\":\"" ID "\"}}",
+         "{\"id\":\"" ID "\",\"username\":\"u\",\"password\":\"hash\",\"consumer\":{\"id\":\"" ID
+         "\"}}",
          "{\"password\":\"p\"}", NULL,
          "schema violation (all or none of these fields must be set: 'password', 'consumer.id')"},
         {"plugins",
-         "{\"id\":\"" ID "\",\"name\":\"rate-limiting\",\"config\":{\"minute\":1,\"redis\":{\"host\":\"a\"}}}",
+         "{\"id\":\"" ID
+         "\",\"name\":\"rate-limiting\",\"config\":{\"minute\":1,\"redis\":{\"host\":\"a\"}}}",
          "{\"config\":{\"hour\":9}}", "{\"name\":\"rate-limiting\"}", NULL},
-        {"plugins", "{\"id\":\"" ID "\",\"name\":\"correlation-id\",\"config\":{}}", "{\"name\":\"key-auth\"}", NULL,
-         "3 schema violations (config.echo_downstream: unknown field; config.generator: unknown field; "
+        {"plugins", "{\"id\":\"" ID "\",\"name\":\"correlation-id\",\"config\":{}}",
+         "{\"name\":\"key-auth\"}", NULL,
+         "3 schema violations (config.echo_downstream: unknown field; config.generator: unknown "
+         "field; "
          "config.header_name: unknown field)"},
     };
     (void)state;
@@ -298,7 +335,7 @@ static void updates_merge(void **state)
         } else {
             if (rc)
                 fail_msg("%s: %s", rows[i].patch, e.message.p);
-            sb_object_each(m, want)
+            sb_object_each (m, want)
                 assert_true(sb_value_equal(sb_object_get(out, m->key), m->value));
         }
         sb_arena_free(a);
@@ -332,18 +369,21 @@ static void readers_see_every_field(void **state)
     (void)state;
     v = sb_entity_read(&ctx, kind_of("services"),
                        json(a, "{\"id\":\"" ID "\",\"host\":\"a\",\"name\":\"\",\"gone\":1}"));
-    assert_string_equal(sb_json_text(a, v, 0).p,
-                        "{\"id\":\"" ID "\",\"created_at\":null,\"updated_at\":null,\"name\":null,"
-                        "\"retries\":null,\"protocol\":\"http\",\"host\":\"a\",\"port\":80,\"path\":null,"
-                        "\"connect_timeout\":null,\"write_timeout\":null,\"read_timeout\":null,"
-                        "\"tags\":null,\"client_certificate\":null,\"tls_verify\":null,"
-                        "\"tls_verify_depth\":null,\"ca_certificates\":null,\"enabled\":true}");
-    v = sb_entity_read(&ctx, kind_of("upstreams"),
-                       json(a, "{\"name\":\"u\",\"algorithm\":\"consistent-hashing\",\"hash_on\":\"none\"}"));
+    assert_string_equal(
+        sb_json_text(a, v, 0).p,
+        "{\"id\":\"" ID "\",\"created_at\":null,\"updated_at\":null,\"name\":null,"
+        "\"retries\":null,\"protocol\":\"http\",\"host\":\"a\",\"port\":80,\"path\":null,"
+        "\"connect_timeout\":null,\"write_timeout\":null,\"read_timeout\":null,"
+        "\"tags\":null,\"client_certificate\":null,\"tls_verify\":null,"
+        "\"tls_verify_depth\":null,\"ca_certificates\":null,\"enabled\":true}");
+    v = sb_entity_read(
+        &ctx, kind_of("upstreams"),
+        json(a, "{\"name\":\"u\",\"algorithm\":\"consistent-hashing\",\"hash_on\":\"none\"}"));
     assert_true(sb_str_is(sb_value_str_at(v, "algorithm"), "round-robin"));
     v = sb_entity_read(
         &ctx, kind_of("plugins"),
-        json(a, "{\"name\":\"rate-limiting\",\"config\":{\"minute\":1,\"redis\":{\"host\":\"a\"}}}"));
+        json(a,
+             "{\"name\":\"rate-limiting\",\"config\":{\"minute\":1,\"redis\":{\"host\":\"a\"}}}"));
     assert_true(sb_str_is(sb_value_str_at(v, "config.redis_host"), "a"));
     sb_arena_free(a);
 }
@@ -351,7 +391,8 @@ static void readers_see_every_field(void **state)
 /* The schema of every plugin fills an empty config without stumbling; names are in order. */
 static void every_plugin_has_a_schema(void **state)
 {
-    static const char *const names[] = {"key-auth", "cors", "correlation-id", "prometheus", "zipkin"};
+    static const char *const names[] = {"key-auth", "cors", "correlation-id", "prometheus",
+                                        "zipkin"};
 
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -389,9 +430,9 @@ static void keys_and_ids(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        assert_true(sb_str_is(sb_entity_cache_key(a, kind_of(rows[i].kind), json(a, rows[i].entity),
-                                                  SB_STR("w")),
-                              rows[i].key));
+        assert_true(sb_str_is(
+            sb_entity_cache_key(a, kind_of(rows[i].kind), json(a, rows[i].entity), SB_STR("w")),
+            rows[i].key));
     id = sb_entity_id(kind_of("services"), SB_STR("my-service"));
     sb_uuid_format(&id, text);
     assert_string_equal(text, "0855b320-0dd2-547d-891d-601e9b38647f");

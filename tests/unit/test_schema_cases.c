@@ -1,6 +1,6 @@
 /* clang-format off: version 14 falls over tables of strings that go on over lines */
-/* What a real gateway answered to POSTs of entities, as far as the schema alone decides it: the refusals
- * (code 2), word for word, and what the accepted ones became. */
+/* What a real gateway answered to POSTs of entities, as far as the schema alone decides it: the
+ * refusals (code 2), word for word, and what the accepted ones became. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,22 +19,30 @@ static unsigned checked, wrong;
 /* Nested collections: under which parent's field. */
 static const struct {
     const char *path, *field;
-} parents[] = {{"services", "service"}, {"routes", "route"}, {"consumers", "consumer"},
-               {"upstreams", "upstream"}, {"certificates", "certificate"}, {"key-sets", "set"}};
+} parents[] = {{"services", "service"},         {"routes", "route"},
+               {"consumers", "consumer"},       {"upstreams", "upstream"},
+               {"certificates", "certificate"}, {"key-sets", "set"}};
 static const struct {
     const char *path, *entity;
-} nested[] = {{"key-auth", "keyauth_credentials"}, {"basic-auth", "basicauth_credentials"},
-              {"hmac-auth", "hmacauth_credentials"}, {"jwt", "jwt_secrets"}};
+} nested[] = {{"key-auth", "keyauth_credentials"},
+              {"basic-auth", "basicauth_credentials"},
+              {"hmac-auth", "hmacauth_credentials"},
+              {"jwt", "jwt_secrets"}};
 
-/* Decided elsewhere: by what is stored (certificates with SNIs, read-only tags, protocols of parents),
- * by what is enabled, or by the router. */
+/* Decided elsewhere: by what is stored (certificates with SNIs, read-only tags, protocols of
+ * parents), by what is enabled, or by the router. */
 static const char *const elsewhere[] = {
-    "create; snis is an empty list", "create with snis; they are sorted and become snis",
-    "create with rsa and alternative ec certificate", "snis in the body: duplicates, in use, invalid",
-    "vault references are accepted unread", "wrong expressions", "/tags is read-only",
+    "create; snis is an empty list",
+    "create with snis; they are sorted and become snis",
+    "create with rsa and alternative ec certificate",
+    "snis in the body: duplicates, in use, invalid",
+    "vault references are accepted unread",
+    "wrong expressions",
+    "/tags is read-only",
     "/status: the database is reachable (shown through a saved value)",
     "/: version, tagline, database and flavor (shown through saved values)",
-    "installed but not enabled", "protocols must fit the route and service",
+    "installed but not enabled",
+    "protocols must fit the route and service",
     "validate: foreign keys by name are not resolved",
 };
 
@@ -77,9 +85,10 @@ static void resolve_names(struct sb_arena *a, const struct sb_entity *kind, stru
     }
 }
 
-/* The kind that a POST to this path makes; its parent's field is set in input. NULL: not one of those. */
-static const struct sb_entity *kind_of(struct sb_arena *a, struct sb_str path, struct sb_value *input,
-                                       bool *validate)
+/* The kind that a POST to this path makes; its parent's field is set in input. NULL: not one of
+ * those. */
+static const struct sb_entity *kind_of(struct sb_arena *a, struct sb_str path,
+                                       struct sb_value *input, bool *validate)
 {
     struct sb_str rest = sb_str_from(path, 1), part[4] = {0};
     size_t n = 0;
@@ -105,7 +114,7 @@ static bool as_recorded(struct sb_arena *a, const struct sb_value *got, const st
 {
     const struct sb_member *m;
 
-    sb_object_each(m, want) {
+    sb_object_each (m, want) {
         const struct sb_value *g = sb_object_get(got, m->key);
 
         if (!g)
@@ -125,12 +134,14 @@ static void replay_step(struct sb_str name, const struct sb_value *file, struct 
 {
     struct sb_arena *a = sb_arena_new(0);
     struct sb_str flavor = sb_value_str_at(file, "env.KONG_ROUTER_FLAVOR");
-    struct sb_schema_ctx ctx = {.arena = a, .expressions = sb_str_is(flavor, "expressions"),
+    struct sb_schema_ctx ctx = {.arena = a,
+                                .expressions = sb_str_is(flavor, "expressions"),
                                 .traditional = sb_str_is(flavor, "traditional")};
     const struct sb_value *admin = sb_get(step, "admin"), *want = sb_value_at(step, "expect.json");
-    struct sb_value *input = sb_is(sb_get(admin, "json"), SB_V_OBJECT)
-                                 ? sb_value_copy(a, sb_get(admin, "json")) : NULL;
-    int64_t status = sb_value_int_at(step, "expect.status", 0), code = sb_value_int_at(want, "code", 0);
+    struct sb_value *input =
+        sb_is(sb_get(admin, "json"), SB_V_OBJECT) ? sb_value_copy(a, sb_get(admin, "json")) : NULL;
+    int64_t status = sb_value_int_at(step, "expect.status", 0),
+            code = sb_value_int_at(want, "code", 0);
     struct sb_kong_error e = {0};
     const struct sb_entity *kind = NULL;
     struct sb_value *got;
@@ -145,7 +156,8 @@ static void replay_step(struct sb_str name, const struct sb_value *file, struct 
     ok = sb_entity_insert(&ctx, kind, input, &got, &e) == SB_OK;
     got = ok ? sb_entity_read(&ctx, kind, got) : sb_kong_error_body(a, &e);
     checked++;
-    if (ok != (status != 400) || (ok ? !validate && !as_recorded(a, got, want) : !recorded_same(got, want))) {
+    if (ok != (status != 400) ||
+        (ok ? !validate && !as_recorded(a, got, want) : !recorded_same(got, want))) {
         print_message("%.*s: %s\n", SB_ARG(name), sb_json_text(a, got, 0).p);
         wrong++;
     }

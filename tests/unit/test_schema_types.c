@@ -67,10 +67,10 @@ static void addresses(void **state)
         const char *text;
         bool ip, cidr, v4;
     } rows[] = {
-        {"1.2.3.4", true, true, true},     {"1.2.3.0/24", false, true, true},
+        {"1.2.3.4", true, true, true},       {"1.2.3.0/24", false, true, true},
         {"1.2.3.0/33", false, false, false}, {"::1", true, true, false},
-        {"fe80::/128", false, true, false}, {"fe80::/129", false, false, false},
-        {"1.2.3.4/", false, false, false},  {"a", false, false, false},
+        {"fe80::/128", false, true, false},  {"fe80::/129", false, false, false},
+        {"1.2.3.4/", false, false, false},   {"a", false, false, false},
         {"", false, false, false},
     };
 

@@ -17,12 +17,7 @@ static void splits(void **state)
     static const struct {
         const char *text, *joined;
     } rows[] = {
-        {"a,b",  "[a][b]"  },
-        {"a,,b", "[a][][b]"},
-        {"a,",   "[a][]"   },
-        {"",     "[]"      },
-        {",",    "[][]"    }
-    };
+        {"a,b", "[a][b]"}, {"a,,b", "[a][][b]"}, {"a,", "[a][]"}, {"", "[]"}, {",", "[][]"}};
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

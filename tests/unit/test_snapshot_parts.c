@@ -39,14 +39,14 @@ static void waits_for_those_that_reach_it(void **state)
         uint64_t order[4];
         int freed_after;
     } cases[] = {
-        {"newest last",          1, 5, {1, 2, 3, 4}, 4},
-        {"newest first",         1, 5, {4, 3, 2, 1}, 4},
-        {"holes",                1, 5, {2, 4, 1, 3}, 4},
-        {"born late",            3, 5, {4, 3, 2, 1}, 2},
+        {"newest last", 1, 5, {1, 2, 3, 4}, 4},
+        {"newest first", 1, 5, {4, 3, 2, 1}, 4},
+        {"holes", 1, 5, {2, 4, 1, 3}, 4},
+        {"born late", 3, 5, {4, 3, 2, 1}, 2},
         {"born late, old first", 4, 5, {1, 2, 4, 3}, 3},
-        {"dropped early",        1, 3, {4, 3, 2, 1}, 4},
-        {"dropped early, gone",  1, 3, {1, 2, 3, 4}, 2},
-        {"only one",             2, 3, {1, 3, 2, 4}, 3},
+        {"dropped early", 1, 3, {4, 3, 2, 1}, 4},
+        {"dropped early, gone", 1, 3, {1, 2, 3, 4}, 2},
+        {"only one", 2, 3, {1, 3, 2, 4}, 3},
     };
 
     (void)state;
@@ -190,17 +190,17 @@ static void names_find_their_certificate(void **state)
         const char *name, *row; /* "": none */
         bool star;              /* with a row "*" it is that one */
     } cases[] = {
-        {"a.test",     "a.test",     false},
-        {"x.a.test",   "*.a.test",   false},
-        {"x.y.a.test", "",           true },
-        {"b.test",     "b.*",        false},
-        {"b.co.uk",    "",           true },
+        {"a.test", "a.test", false},
+        {"x.a.test", "*.a.test", false},
+        {"x.y.a.test", "", true},
+        {"b.test", "b.*", false},
+        {"b.co.uk", "", true},
         {"x.c.b.test", "*.c.b.test", false},
-        {"x.d",        "",           true }, /* two labels have no suffix */
-        {"",           "",           false},
-        {"nodots",     "",           true },
-        {".",          "",           true },
-        {"x.a.test.",  "",           true },
+        {"x.d", "", true}, /* two labels have no suffix */
+        {"", "", false},
+        {"nodots", "", true},
+        {".", "", true},
+        {"x.a.test.", "", true},
     };
     static struct sb_certificate certificates[6];
     static struct sb_sni snis[6];

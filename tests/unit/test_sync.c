@@ -54,11 +54,11 @@ static void ids_are_those_of_declarative_entities(void **state)
     static const struct {
         const char *entity, *key, *value, *id;
     } rows[] = {
-        {"upstreams", "my-upstream", "{name: my-upstream}",                                 "00402a2c-1725-5592-97af-b204bc733b7a"},
-        {"services",  "my-service",  "{name: my-service}",                                  "0855b320-0dd2-547d-891d-601e9b38647f"},
-        {"snis",      "x",           "{name: example.test}",                                "cc34d920-1fee-52a6-a769-960c38f3705a"},
-        {"services",  "s",           "{name: s, id: 11111111-2222-3333-4444-555555555555}",
-         "11111111-2222-3333-4444-555555555555"                                                                                   },
+        {"upstreams", "my-upstream", "{name: my-upstream}", "00402a2c-1725-5592-97af-b204bc733b7a"},
+        {"services", "my-service", "{name: my-service}", "0855b320-0dd2-547d-891d-601e9b38647f"},
+        {"snis", "x", "{name: example.test}", "cc34d920-1fee-52a6-a769-960c38f3705a"},
+        {"services", "s", "{name: s, id: 11111111-2222-3333-4444-555555555555}",
+         "11111111-2222-3333-4444-555555555555"},
     };
     struct sb_arena *a = sb_arena_new(0);
 
@@ -118,10 +118,10 @@ static void refusals_name_the_field(void **state)
     static const struct {
         const char *value, *words;
     } rows[] = {
-        {"{name: s}",                         "host"                                 },
-        {"{name: s, host: h, port: 70000}",   "invalid service.port: "               },
-        {"{name: s, host: h, protocol: ftp}", "invalid service.protocol: "           },
-        {"{name: s, host: h, colour: red}",   "invalid service.colour: unknown field"},
+        {"{name: s}", "host"},
+        {"{name: s, host: h, port: 70000}", "invalid service.port: "},
+        {"{name: s, host: h, protocol: ftp}", "invalid service.protocol: "},
+        {"{name: s, host: h, colour: red}", "invalid service.colour: unknown field"},
     };
     struct sb_arena *a = sb_arena_new(0);
 
@@ -153,14 +153,14 @@ static void hashes_see_what_counts(void **state)
         const char *name, *one, *other;
         bool same;
     } rows[] = {
-        {"order of members",    "{a: 1, b: 2}",                         "{b: 2, a: 1}",          true },
-        {"null is absent",      "{a: 1, b: null, c: {d: null}}",        "{a: 1, c: {}}",         true },
-        {"times don't count",   "{a: 1, created_at: 1, updated_at: 2}", "{a: 1, created_at: 3}",
-         true                                                                                         },
-        {"values do",           "{a: 1}",                               "{a: 2}",                false},
-        {"order of lists does", "{a: [1, 2]}",                          "{a: [2, 1]}",           false},
-        {"empty is not absent", "{a: []}",                              "{}",                    false},
-        {"a number is no text", "{a: 1}",                               "{a: '1'}",              false},
+        {"order of members", "{a: 1, b: 2}", "{b: 2, a: 1}", true},
+        {"null is absent", "{a: 1, b: null, c: {d: null}}", "{a: 1, c: {}}", true},
+        {"times don't count", "{a: 1, created_at: 1, updated_at: 2}", "{a: 1, created_at: 3}",
+         true},
+        {"values do", "{a: 1}", "{a: 2}", false},
+        {"order of lists does", "{a: [1, 2]}", "{a: [2, 1]}", false},
+        {"empty is not absent", "{a: []}", "{}", false},
+        {"a number is no text", "{a: 1}", "{a: '1'}", false},
     };
     struct sb_arena *a = sb_arena_new(0);
 

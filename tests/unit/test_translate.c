@@ -28,17 +28,17 @@ static void rewrites(void **state)
     static const struct {
         const char *template, *uri, *error;
     } rows[] = {
-        {"/",          "/",                                        NULL                          },
-        {"/x/$1",      "/x/$(uri_captures[1])",                    NULL                          },
-        {"/$12/$2y",   "/$(uri_captures[12])/$(uri_captures[2])y", NULL                          },
-        {"/$1$2",      "/$(uri_captures[1])$(uri_captures[2])",    NULL                          },
-        {"/\\$1",      "/$1",                                      NULL                          },
-        {"/$1\\$",     "/$(uri_captures[1])$",                     NULL                          },
-        {"/\\x",       NULL,                                       "unexpected x at pos 2"       },
-        {"/$x",        NULL,                                       "unexpected x at pos 2"       },
-        {"/$\xc3\xa9", NULL,                                       "unexpected \xc3\xa9 at pos 2"},
-        {"/\\",        NULL,                                       "unexpected end of string"    },
-        {"/$",         NULL,                                       "unexpected end of string"    },
+        {"/", "/", NULL},
+        {"/x/$1", "/x/$(uri_captures[1])", NULL},
+        {"/$12/$2y", "/$(uri_captures[12])/$(uri_captures[2])y", NULL},
+        {"/$1$2", "/$(uri_captures[1])$(uri_captures[2])", NULL},
+        {"/\\$1", "/$1", NULL},
+        {"/$1\\$", "/$(uri_captures[1])$", NULL},
+        {"/\\x", NULL, "unexpected x at pos 2"},
+        {"/$x", NULL, "unexpected x at pos 2"},
+        {"/$\xc3\xa9", NULL, "unexpected \xc3\xa9 at pos 2"},
+        {"/\\", NULL, "unexpected end of string"},
+        {"/$", NULL, "unexpected end of string"},
     };
     struct sb_arena *a = sb_arena_new(0);
 
@@ -59,30 +59,18 @@ static void names(void **state)
         const char *text;
         bool plain, alias, method, protocol;
     } rows[] = {
-        {"example.com",     true,  true,  false, false},
-        {"EXAMPLE-1.com",   true,  true,  false, false},
-        {"10.0.0.1",        true,  true,  false, false},
-        {"*.example.com",   false, true,  false, false},
-        {"example.*",       false, true,  false, false},
-        {"*.example.*",     false, true,  false, false},
-        {"*",               false, false, false, false},
-        {"*.",              false, false, false, false},
-        {"a.*.com",         false, false, false, false},
-        {"-a.com",          false, false, false, false},
-        {"a-.com",          false, false, false, false},
-        {"a--b.com",        false, false, false, false},
-        {"a..com",          false, false, false, false},
-        {"a.com.",          false, false, false, false},
-        {"a_b.com",         false, false, false, false},
-        {"a.com:80",        false, false, false, false},
-        {"",                false, false, false, false},
-        {"GET",             true,  true,  true,  false},
-        {"get",             true,  true,  false, false},
-        {"M-SEARCH",        true,  true,  false, false},
-        {"grpcs",           true,  true,  false, true },
-        {"tls_passthrough", false, false, false, true },
-        {"udp",             true,  true,  false, false},
-        {"HTTP",            true,  true,  true,  false},
+        {"example.com", true, true, false, false}, {"EXAMPLE-1.com", true, true, false, false},
+        {"10.0.0.1", true, true, false, false},    {"*.example.com", false, true, false, false},
+        {"example.*", false, true, false, false},  {"*.example.*", false, true, false, false},
+        {"*", false, false, false, false},         {"*.", false, false, false, false},
+        {"a.*.com", false, false, false, false},   {"-a.com", false, false, false, false},
+        {"a-.com", false, false, false, false},    {"a--b.com", false, false, false, false},
+        {"a..com", false, false, false, false},    {"a.com.", false, false, false, false},
+        {"a_b.com", false, false, false, false},   {"a.com:80", false, false, false, false},
+        {"", false, false, false, false},          {"GET", true, true, true, false},
+        {"get", true, true, false, false},         {"M-SEARCH", true, true, false, false},
+        {"grpcs", true, true, false, true},        {"tls_passthrough", false, false, false, true},
+        {"udp", true, true, false, false},         {"HTTP", true, true, true, false},
     };
 
     (void)state;
@@ -102,15 +90,8 @@ static void booleans(void **state)
         const char *text;
         int exact, any_case; /* -1: no boolean */
     } rows[] = {
-        {"1",     1,  1 },
-        {"true",  1,  1 },
-        {"TRUE",  1,  1 },
-        {"tRue",  -1, 1 },
-        {"F",     0,  0 },
-        {"fALSE", -1, 0 },
-        {"yes",   -1, -1},
-        {" true", -1, -1},
-        {"",      -1, -1},
+        {"1", 1, 1},      {"true", 1, 1},  {"TRUE", 1, 1},    {"tRue", -1, 1}, {"F", 0, 0},
+        {"fALSE", -1, 0}, {"yes", -1, -1}, {" true", -1, -1}, {"", -1, -1},
     };
 
     (void)state;
@@ -130,23 +111,23 @@ static void routes(void **state)
     static const struct {
         const char *annotations, *route;
     } rows[] = {
-        {"{}",                                                                              "{\"hosts\":[\"a.com\"]}"                           },
-        {"{konghq.com/strip-path: 'TRUE'}",                                                 "{\"hosts\":[\"a.com\"],\"strip_path\":true}"       },
-        {"{konghq.com/snis: ' ,'}",                                                         "{\"hosts\":[\"a.com\"]}"                           },
-        {"{konghq.com/host-aliases: 'b.com,a.com,b.com'}",                                  "{\"hosts\":[\"a.com\",\"b.com\"]}"                 },
-        {"{konghq.com/host-aliases: 'b.com,*'}",                                            "{\"hosts\":[\"a.com\"]}"                           },
+        {"{}", "{\"hosts\":[\"a.com\"]}"},
+        {"{konghq.com/strip-path: 'TRUE'}", "{\"hosts\":[\"a.com\"],\"strip_path\":true}"},
+        {"{konghq.com/snis: ' ,'}", "{\"hosts\":[\"a.com\"]}"},
+        {"{konghq.com/host-aliases: 'b.com,a.com,b.com'}", "{\"hosts\":[\"a.com\",\"b.com\"]}"},
+        {"{konghq.com/host-aliases: 'b.com,*'}", "{\"hosts\":[\"a.com\"]}"},
         {"{konghq.com/protocols: 'https,grpc', konghq.com/strip-path: 'true'}",
-         "{\"hosts\":[\"a.com\"],\"protocols\":[\"http\",\"https\"]}"                                                                           },
+         "{\"hosts\":[\"a.com\"],\"protocols\":[\"http\",\"https\"]}"},
         {"{konghq.com/headers.x: ',', konghq.com/headers-separator: ''}",
-         "{\"headers\":{\"x\":[\"\",\"\"]},\"hosts\":[\"a.com\"]}"                                                                              },
+         "{\"headers\":{\"x\":[\"\",\"\"]},\"hosts\":[\"a.com\"]}"},
         {"{konghq.com/headers.x: 'a;b, c', konghq.com/headers-separator: ;}",
-         "{\"headers\":{\"x\":[\"a\",\"b, c\"]},\"hosts\":[\"a.com\"]}"                                                                         },
-        {"{konghq.com/headers.x: '', konghq.com/headers.: a}",                              "{\"hosts\":[\"a.com\"]}"                           },
-        {"{konghq.com/path-handling: xv1y}",                                                "{\"hosts\":[\"a.com\"],\"path_handling\":\"xv1y\"}"},
-        {"{konghq.com/path-handling: v}",                                                   "{\"hosts\":[\"a.com\"]}"                           },
-        {"{konghq.com/regex-priority: '+7'}",                                               "{\"hosts\":[\"a.com\"],\"regex_priority\":7}"      },
+         "{\"headers\":{\"x\":[\"a\",\"b, c\"]},\"hosts\":[\"a.com\"]}"},
+        {"{konghq.com/headers.x: '', konghq.com/headers.: a}", "{\"hosts\":[\"a.com\"]}"},
+        {"{konghq.com/path-handling: xv1y}", "{\"hosts\":[\"a.com\"],\"path_handling\":\"xv1y\"}"},
+        {"{konghq.com/path-handling: v}", "{\"hosts\":[\"a.com\"]}"},
+        {"{konghq.com/regex-priority: '+7'}", "{\"hosts\":[\"a.com\"],\"regex_priority\":7}"},
         {"{ingress.kubernetes.io/force-ssl-redirect: 'true', konghq.com/protocols: 'udp'}",
-         "{\"hosts\":[\"a.com\"],\"https_redirect_status_code\":302,\"protocols\":[\"https\"]}"                                                 },
+         "{\"hosts\":[\"a.com\"],\"https_redirect_status_code\":302,\"protocols\":[\"https\"]}"},
     };
     struct sb_arena *a = sb_arena_new(0);
 
@@ -210,11 +191,11 @@ static void settings(void **state)
     static const struct {
         const char *yaml, *error;
     } rows[] = {
-        {"{feature_flags: {ExpressionRoutes: true}, options: {workspace: w}}", NULL                                           },
-        {"{flags: {}}",                                                        "flags: unknown"                               },
-        {"{options: {colour: red}}",                                           "options: colour: unknown"                     },
-        {"{options: {workspace: 1}}",                                          "options: workspace: must be a text"           },
-        {"{feature_flags: {FillIDs: 'no'}}",                                   "feature_flags: FillIDs: must be true or false"},
+        {"{feature_flags: {ExpressionRoutes: true}, options: {workspace: w}}", NULL},
+        {"{flags: {}}", "flags: unknown"},
+        {"{options: {colour: red}}", "options: colour: unknown"},
+        {"{options: {workspace: 1}}", "options: workspace: must be a text"},
+        {"{feature_flags: {FillIDs: 'no'}}", "feature_flags: FillIDs: must be true or false"},
     };
     struct sb_arena *a = sb_arena_new(0);
 

@@ -192,12 +192,12 @@ static const struct {
     bool namespaced;
     void (*write)(struct sb_buf *b, const char *ns, const char *name);
 } makers[] = {
-    {"Ingress",       "networking.k8s.io/v1", "i",    true,  ingress      },
-    {"Ingress",       "networking.k8s.io/v1", "i.s",  true,  ingress      },
-    {"Service",       "v1",                   "s",    true,  service      },
-    {"EndpointSlice", "discovery.k8s.io/v1",  "e",    true,  slice        },
-    {"Secret",        "v1",                   "t",    true,  secret       },
-    {"IngressClass",  "networking.k8s.io/v1", "kong", false, ingress_class},
+    {"Ingress", "networking.k8s.io/v1", "i", true, ingress},
+    {"Ingress", "networking.k8s.io/v1", "i.s", true, ingress},
+    {"Service", "v1", "s", true, service},
+    {"EndpointSlice", "discovery.k8s.io/v1", "e", true, slice},
+    {"Secret", "v1", "t", true, secret},
+    {"IngressClass", "networking.k8s.io/v1", "kong", false, ingress_class},
 };
 
 static void change(struct sb_objects *objects)
