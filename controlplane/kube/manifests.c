@@ -42,6 +42,7 @@ enum {
     FILE_MAX = 256 << 20,
     DEPTH_MAX = 32,
     GRACE_MS = 100,
+    ROOT_MS = 500, /* how often to look for a root that is missing */
     EVENTS = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE | IN_DELETE_SELF |
              IN_MOVE_SELF,
 };
@@ -62,7 +63,7 @@ struct sb_manifests {
     char *root;
     const char *base; /* of a single file: its name */
     struct sb_objects *objects;
-    bool is_dir, complete;
+    bool is_dir, complete, root_missing;
     int broken;
     struct sb_map files;  /* by path */
     struct sb_map owners; /* "Kind/ns/name" (of the file's keys) -> struct file */
@@ -320,13 +321,19 @@ static void remove_object(struct sb_manifests *m, const struct sb_kind *kind, st
     sb_objects_remove(m->objects, kind, ns, rest);
 }
 
+static void look_again(struct sb_manifests *m, int ms)
+{
+    struct timeval tv = {ms / 1000, ms % 1000 * 1000};
+
+    if (m->grace)
+        event_add(m->grace, &tv);
+}
+
 /* Editors move a file away and write a new one: what is gone only counts after a moment. */
 static void vanished(struct sb_manifests *m, struct file *f)
 {
-    struct timeval tv = {0, GRACE_MS * 1000};
-
     f->vanished = true;
-    event_add(m->grace, &tv);
+    look_again(m, GRACE_MS);
 }
 
 static void read_file(struct sb_manifests *m, struct file *f);
@@ -403,7 +410,7 @@ static void read_file(struct sb_manifests *m, struct file *f)
         return;
     }
     r.arena = sb_arena_new(64 << 10);
-    r.keys_arena = sb_arena_new(0);
+    r.keys_arena = sb_arena_new(256);
     if (is_json(f->path))
         use_json(&r, sb_buf_get(&text));
     else
@@ -551,14 +558,27 @@ static void judge_unseen(struct sb_manifests *m)
     }
 }
 
+/* A volume that went away with everything on it says nothing about the objects: they stay. */
+static bool root_is_there(struct sb_manifests *m, struct stat *st)
+{
+    bool there = !stat(m->root, st);
+
+    if (!there && !m->root_missing)
+        sb_error("%s: %s; what it held stays", m->root, strerror(errno));
+    m->root_missing = !there;
+    return there;
+}
+
 static void walk_all(struct sb_manifests *m)
 {
     struct stat st;
 
     m->walk_needed = false;
-    if (stat(m->root, &st))
-        sb_error("%s: %s", m->root, strerror(errno));
-    else if (S_ISDIR(st.st_mode))
+    if (!root_is_there(m, &st)) {
+        look_again(m, ROOT_MS);
+        return;
+    }
+    if (S_ISDIR(st.st_mode))
         walk(m, m->root, 0);
     else
         visit_file(m, m->root, &st, false);
@@ -635,25 +655,43 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
         walk_all(m);
 }
 
-/* Files that did not come back are gone. */
-static void on_grace_over(evutil_socket_t fd, short what, void *arg)
+static bool is_gone(const struct file *f)
 {
-    struct sb_manifests *m = arg;
+    return f->vanished && access(f->path, F_OK) && (errno == ENOENT || errno == ENOTDIR);
+}
+
+/* Files that did not come back are gone. */
+static void forget_vanished(struct sb_manifests *m)
+{
     SB_VEC(struct file *) gone = {0};
     struct sb_map_slot *slot;
     struct file **f;
 
-    (void)fd, (void)what;
     sb_map_each (slot, &m->files) {
         struct file *file = slot->value;
 
-        if (file->vanished && access(file->path, F_OK))
+        if (is_gone(file))
             sb_vec_push(&gone, file);
         file->vanished = false;
     }
     sb_vec_each (f, &gone)
         forget_file(m, *f);
     sb_vec_release(&gone);
+}
+
+static void on_grace_over(evutil_socket_t fd, short what, void *arg)
+{
+    struct sb_manifests *m = arg;
+    bool was_missing = m->root_missing;
+    struct stat st;
+
+    (void)fd, (void)what;
+    if (!root_is_there(m, &st))
+        look_again(m, ROOT_MS);
+    else if (was_missing)
+        walk_all(m);
+    else
+        forget_vanished(m);
 }
 
 /* -- from outside ---------------------------------------------------------------------------------

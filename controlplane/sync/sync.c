@@ -38,7 +38,8 @@
 enum {
     RETRY_MIN_MS = 100,
     RETRY_MAX_MS = 5000,
-    ELECT_MS = 1000,        /* how often to try for the election's lock */
+    ELECT_MS = 1000, /* how often to try for the election's lock */
+    ROW_BLOCK_LEN = 1024,
     REFUSED_MS = 30 * 1000, /* what stood in a row's way may be gone */
 };
 
@@ -80,6 +81,7 @@ struct sb_sync {
     struct sb_arena *ids_arena;
     SB_VEC(struct item *) todo;
     struct sb_problems *problems;
+    struct sb_arena *scratch; /* of complete() */
     struct sb_sync_stats stats;
 };
 
@@ -228,26 +230,31 @@ static void take_over_orphan(struct sb_sync *s, struct item *item, struct sb_are
     place(s, orphan);
 }
 
-/* Makes the row that is wanted. When the schema refuses it, the last good one stays. */
+/* Makes the row that is wanted. When the schema refuses it, the last good one stays. Checking makes
+ * many times the garbage of the row, and on a first start all rows wait at once: so it is made on
+ * scratch, and only the row is kept. */
 static void complete(struct sb_sync *s, struct item *item, const struct sb_translated *t)
 {
     struct sb_row_ids ids = {.find = find_id, .arg = s};
-    struct sb_schema_ctx ctx = {.arena = sb_arena_new(0),
+    struct sb_schema_ctx ctx = {.arena = s->scratch,
                                 .expressions = s->config.translate->expression_routes};
+    struct sb_str id = sb_str_c(item->id);
     struct sb_value *row;
     struct sb_err err;
 
     drop_row(item);
-    if (sb_row_complete(&ctx, item->kind, t, sb_str_c(item->id), s->config.tag, &ids, &row, &err)) {
+    sb_arena_clear(s->scratch);
+    if (sb_row_complete(&ctx, item->kind, t, id, s->config.tag, &ids, &row, &err)) {
         complain(s, item, err.text);
-        sb_arena_free(ctx.arena);
         return;
     }
     complain(s, item, NULL);
-    item->arena = ctx.arena;
-    item->row = row;
-    item->wanted = true;
     sb_row_hash(row, item->want);
+    item->wanted = true;
+    if (s->state != LEADING)
+        return;
+    item->arena = sb_arena_new(ROW_BLOCK_LEN);
+    item->row = sb_value_copy(item->arena, row);
 }
 
 static void entity_wanted(struct sb_sync *s, const struct sb_entity *kind,
@@ -758,6 +765,7 @@ enum sb_rc sb_sync_start(const struct sb_sync_config *config, struct sb_sync **o
     s->retry = event_new(config->base, -1, 0, on_retry, s);
     s->refused_timer = event_new(config->base, -1, 0, on_refused_timer, s);
     arm(s->refused_timer, REFUSED_MS);
+    s->scratch = sb_arena_new(16 << 10);
     s->problems = sb_problems_new(config->on_failure, config->arg);
     s->translator = sb_translator_new(config->translate, config->objects);
     sb_objects_listen(config->objects, on_object_change, s);
@@ -776,6 +784,7 @@ void sb_sync_stop(struct sb_sync *s)
     sb_map_release(&s->ids);
     sb_arena_free(s->ids_arena);
     sb_problems_free(s->problems);
+    sb_arena_free(s->scratch);
     sb_vec_release(&s->todo);
     event_free(s->run);
     event_free(s->retry);

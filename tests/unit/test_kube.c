@@ -556,6 +556,33 @@ static void an_editor_removes_nothing(void **state)
     sb_arena_free(a);
 }
 
+/* A volume that is not mounted for a moment must not take every route away. */
+static void a_missing_root_changes_nothing(void **state)
+{
+    struct sb_arena *a = sb_arena_new(0);
+    struct following f = {.base = event_base_new(), .o = sb_objects_new(), .dir = temp_dir(a)};
+    char *root = sb_arena_cstr(a, sb_arena_printf(a, "%s/root", f.dir));
+
+    (void)state;
+    sh(&f, "mkdir root");
+    write_file(root, "a.yaml", SERVICE("one", "1.1.1.1"));
+    write_file(root, "b.yaml", SERVICE("two", "2.2.2.2"));
+    assert_int_equal(sb_manifests_start(f.base, root, f.o, &f.m, NULL), SB_OK);
+    sh(&f, "mv root away");
+    for (int64_t until = sb_clock_ms() + 700; sb_clock_ms() < until; usleep(1000))
+        event_base_loop(f.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    assert_true(sb_str_is(service_ip(f.o, "one"), "1.1.1.1"));
+    sh(&f, "rm away/b.yaml && mv away root");
+    expect(&f, "two", "");
+    write_file(root, "a.yaml", SERVICE("one", "1.1.1.2"));
+    expect(&f, "one", "1.1.1.2");
+    sb_manifests_stop(f.m);
+    sb_objects_free(f.o);
+    event_base_free(f.base);
+    remove_tree(f.dir);
+    sb_arena_free(a);
+}
+
 /* As Kubernetes mounts a ConfigMap: links through a directory that is swapped. */
 static void mounted_volumes_are_followed(void **state)
 {
@@ -617,6 +644,7 @@ int main(void)
         cmocka_unit_test(a_broken_document_takes_no_other_along),
         cmocka_unit_test(manifests_follow_changes),
         cmocka_unit_test(an_editor_removes_nothing),
+        cmocka_unit_test(a_missing_root_changes_nothing),
         cmocka_unit_test(mounted_volumes_are_followed),
         cmocka_unit_test(a_single_file_is_followed),
     };
