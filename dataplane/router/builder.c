@@ -9,16 +9,7 @@
  */
 #include <stdlib.h>
 
-#include "dataplane/router/lookup.h"
-#include "shared/map.h"
-
-struct sb_router_builder {
-    enum sb_router_flavor flavor;
-    struct sb_map rules; /* struct sb_rule */
-    struct sb_tree_node *http, *stream;
-    long path_users;                /* rules that read the path */
-    long categories[SB_CATEGORIES]; /* HTTP rules by what they set */
-};
+#include "dataplane/router/builder.h"
 
 struct sb_router_builder *sb_router_builder_new(enum sb_router_flavor flavor)
 {

@@ -153,6 +153,7 @@ static enum sb_rc expression(struct sb_compiler *c)
     rule->uses_path = sb_expr_reads_path(expr);
     cand = add_cand(rule, sb_rank_expression(c->row));
     cand->expr = expr;
+    cand->text = sb_arena_str(rule->arena, c->row->expression);
     sb_expr_places(rule->arena, expr, rule->stream, &cand->places, &cand->nplaces);
     return SB_OK;
 }

@@ -82,7 +82,7 @@ bool sb_fits_headers(struct sb_lookup *l, const struct sb_rule *rule)
     return true;
 }
 
-static bool host_fits(const struct sb_rule_host *h, struct sb_str name)
+bool sb_host_fits(const struct sb_rule_host *h, struct sb_str name)
 {
     switch (h->kind) {
     case SB_HOST_SUFFIX:
@@ -130,7 +130,7 @@ bool sb_has_header(const struct sb_lookup *l, const struct sb_rule *rule)
 bool sb_fits_sni(const struct sb_lookup *l, const struct sb_rule *rule)
 {
     for (size_t i = 0; l->q->sni.len && i < rule->nsnis; i++) {
-        if (host_fits(&rule->snis[i], l->q->sni))
+        if (sb_host_fits(&rule->snis[i], l->q->sni))
             return true;
     }
     return false;

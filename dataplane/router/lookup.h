@@ -51,6 +51,7 @@ bool sb_fits_nets(struct sb_lookup *l, const struct sb_rule *rule);
 bool sb_fits_headers(struct sb_lookup *l, const struct sb_rule *rule);
 bool sb_fits_path(struct sb_lookup *l, const struct sb_cand *cand, struct sb_hit *hit);
 
+bool sb_host_fits(const struct sb_rule_host *h, struct sb_str name);
 bool sb_header_name_fits(struct sb_str name, struct sb_str lower);
 bool sb_has_header(const struct sb_lookup *l, const struct sb_rule *rule); /* one it names */
 bool sb_addr_fits(const struct sb_rule_net *net, const struct sb_addr *addr);

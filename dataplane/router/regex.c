@@ -25,8 +25,8 @@ struct sb_router_regex {
     pcre2_code *code;
     enum sb_regex_kind kind;
     enum literal literal;
-    struct sb_str head;    /* owned */
-    uint32_t groups, tail; /* tail: the group that we appended, PCRE paths only */
+    struct sb_str text, head; /* owned */
+    uint32_t groups, tail;    /* tail: the group that we appended, PCRE paths only */
 };
 
 /* -- a thread's own scratch: made once, so that matching takes no memory ---------------------- */
@@ -245,6 +245,9 @@ enum sb_rc sb_regex_new(enum sb_regex_kind kind, struct sb_str pattern,
     spell(&text, kind, pattern);
     re = sb_xcalloc(1, sizeof *re);
     re->kind = kind;
+    re->text = (struct sb_str){sb_xmalloc(pattern.len), pattern.len};
+    if (pattern.len)
+        memcpy((char *)re->text.p, pattern.p, pattern.len);
     if (kinds[kind].rust)
         rc = sb_regex_check_dialect(sb_buf_get(&text), err);
     if (!rc)
@@ -265,7 +268,13 @@ void sb_regex_free(struct sb_router_regex *re)
         return;
     pcre2_code_free(re->code);
     free((char *)re->head.p);
+    free((char *)re->text.p);
     free(re);
+}
+
+struct sb_str sb_regex_text(const struct sb_router_regex *re)
+{
+    return re->text;
 }
 
 struct sb_str sb_regex_head(const struct sb_router_regex *re)

@@ -35,6 +35,8 @@ void sb_regex_free(struct sb_router_regex *re);
 bool sb_regex_match(const struct sb_router_regex *re, struct sb_str subject, size_t *start,
                     size_t *end, unsigned *runs);
 
+struct sb_str sb_regex_text(const struct sb_router_regex *re); /* the pattern as given */
+
 /* Every match begins with this text, at the very start of the subject. */
 struct sb_str sb_regex_head(const struct sb_router_regex *re);
 

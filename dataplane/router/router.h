@@ -117,4 +117,18 @@ void sb_router_drop(struct sb_router_builder *b, const struct sb_router *r);
 
 size_t sb_router_size(const struct sb_router *r); /* routes in it */
 
+/* -- why, for people (the builder's thread; not for the request path) -- */
+
+/* What came of one candidate: a route, or the part of it that competes with these paths. */
+struct sb_router_verdict {
+    const struct sb_route *route;
+    struct sb_str paths; /* "/a /b", "~/x", an expression; "" for any path */
+    bool wins, fits;     /* fits: all its conditions hold, but another one ranks above */
+    struct sb_str why;   /* in a sentence; "" for the winner */
+};
+
+/* All candidates, best rank first, in the arena; returns how many. */
+size_t sb_router_explain(struct sb_router_builder *b, const struct sb_router_request *q,
+                         struct sb_arena *arena, struct sb_router_verdict **out);
+
 #endif

@@ -67,6 +67,7 @@ struct sb_cand {
     size_t nprefixes, nregexes;
     /* Or an expression, and where it is met. */
     const struct sb_expr *expr;
+    struct sb_str text;
     const struct sb_place *places;
     size_t nplaces;
 };

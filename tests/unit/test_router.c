@@ -276,6 +276,134 @@ static void versions_do_not_see_each_other(void **state)
     finish(&f);
 }
 
+/* -- explaining ------------------------------------------------------------------------------- */
+
+static void explains(void **state)
+{
+    static const char *const words[] = {
+        "R2 /x|",
+        "R1 /|fits, but R2 has hosts, and none of them is a wildcard",
+        "R3 |hosts: 'a.com' (port 8000) is none of *.b.com, c.com:81",
+        "R4 /y|paths: '/x' does not begin so",
+        "R5 ~/[0-9]|paths: '/x' does not match",
+        "R6 /x|methods: not GET",
+        "R7 /x|headers: the request has no v",
+        "R8 /x|headers: w has another value",
+        "R9 /x|fits, but R2 has the higher id",
+    };
+    struct fixture
+        f =
+            start(
+                SB_ROUTER_TRADITIONAL_COMPATIBLE,
+                "[{" ID(1) ",'paths':['/']},{" ID(2) ",'hosts':['a.com'],'paths':['/x']},{" ID(3) ",'hosts':['*.b.com','c.com:81']},{" ID(
+                    4) ",'paths':['/y']},{" ID(5) ",'paths':['~/[0-9]']},{" ID(6) ",'paths':['/"
+                                                                                  "x'],'methods':['"
+                                                                                  "POST','FOO']},"
+                                                                                  "{" ID(
+                                                                                      7) ",'"
+                                                                                         "paths'"
+                                                                                         ":['/"
+                                                                                         "x'],'"
+                                                                                         "header"
+                                                                                         "s':{'"
+                                                                                         "V':['"
+                                                                                         "1']}},"
+                                                                                         "{" ID(
+                                                                                             8) ",'"
+                                                                                                "pa"
+                                                                                                "th"
+                                                                                                "s'"
+                                                                                                ":["
+                                                                                                "'/"
+                                                                                                "x'"
+                                                                                                "],"
+                                                                                                "'h"
+                                                                                                "ea"
+                                                                                                "de"
+                                                                                                "rs"
+                                                                                                "':"
+                                                                                                "{'"
+                                                                                                "w'"
+                                                                                                ":["
+                                                                                                "'1"
+                                                                                                "']"
+                                                                                                "}}"
+                                                                                                ","
+                                                                                                "{'"
+                                                                                                "id"
+                                                                                                "':"
+                                                                                                "'0"
+                                                                                                "00"
+                                                                                                "00"
+                                                                                                "00"
+                                                                                                "0-"
+                                                                                                "00"
+                                                                                                "00"
+                                                                                                "-4"
+                                                                                                "00"
+                                                                                                "0-"
+                                                                                                "80"
+                                                                                                "00"
+                                                                                                "-0"
+                                                                                                "00"
+                                                                                                "00"
+                                                                                                "00"
+                                                                                                "00"
+                                                                                                "00"
+                                                                                                "0'"
+                                                                                                ",'"
+                                                                                                "na"
+                                                                                                "me"
+                                                                                                "':"
+                                                                                                "'R"
+                                                                                                "9'"
+                                                                                                ",'"
+                                                                                                "ho"
+                                                                                                "st"
+                                                                                                "s'"
+                                                                                                ":["
+                                                                                                "'a"
+                                                                                                ".c"
+                                                                                                "om"
+                                                                                                "']"
+                                                                                                ","
+                                                                                                "'p"
+                                                                                                "at"
+                                                                                                "hs"
+                                                                                                "':"
+                                                                                                "['"
+                                                                                                "/x"
+                                                                                                "']"
+                                                                                                "}"
+                                                                                                "]");
+    struct sb_router_header header = {SB_STR("W"), SB_STR("2")};
+    struct sb_router_request q = {.method = SB_STR("GET"),
+                                  .host = SB_STR("a.com"),
+                                  .path = SB_STR("/x"),
+                                  .headers = &header,
+                                  .nheaders = 1,
+                                  .destination_port = 8000};
+    struct sb_router_verdict *v;
+    size_t n = sb_router_explain(f.b, &q, f.a, &v);
+
+    (void)state;
+    assert_int_equal(n, 9);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        bool found = false;
+
+        for (size_t k = 0; k < n; k++) {
+            struct sb_str line = sb_arena_printf(f.a, "%.*s %.*s|%.*s", SB_ARG(v[k].route->name),
+                                                 SB_ARG(v[k].paths), SB_ARG(v[k].why));
+
+            found |= sb_str_is(line, words[i]);
+        }
+        if (!found)
+            fail_msg("nobody says: %s", words[i]);
+    }
+    assert_true(v[0].fits || v[1].fits);
+    finish(&f);
+}
+
 /* -- cost, by counts -------------------------------------------------------------------------- */
 
 enum shape { MANY_HOSTS, ONE_HOST, NO_HOST, WILDCARDS, REGEXES, SHAPES };
@@ -376,6 +504,7 @@ int main(void)
         cmocka_unit_test(stream_routes),
         cmocka_unit_test(a_broken_route_is_left_out),
         cmocka_unit_test(versions_do_not_see_each_other),
+        cmocka_unit_test(explains),
         cmocka_unit_test(lookups_stay_flat),
     };
 

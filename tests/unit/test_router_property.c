@@ -506,6 +506,28 @@ static void traditional_route(struct contender *best, const struct drawn *d,
 
 /* -- the comparison --------------------------------------------------------------------------- */
 
+/* The explanation names the same winner, finds every condition that fits, and no higher rank. */
+static void explain(struct sb_router_builder *b, const struct ask *ask)
+{
+    struct sb_arena *a = sb_arena_new(0);
+    const struct sb_router *r = sb_router_build(b);
+    struct sb_router_verdict *v;
+    struct sb_router_match m;
+    bool found = sb_router_match(r, &ask->q, &m);
+    size_t n = sb_router_explain(b, &ask->q, a, &v), wins = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        wins += v[i].wins;
+        assert_true(!v[i].wins || (found && v[i].route == m.route));
+        assert_true(v[i].wins == (v[i].why.len == 0));
+        if (v[i].fits && !wins && !sb_str_starts(v[i].why, SB_STR("snis: ")))
+            fail_msg("%s fits and ranks above: %.*s", v[i].route->id.p, SB_ARG(v[i].why));
+    }
+    assert_int_equal(wins, found);
+    sb_router_drop(b, r);
+    sb_arena_free(a);
+}
+
 static void compare(const struct sb_router *r, const struct drawn slots[SLOTS],
                     const struct ask *ask)
 {
@@ -601,6 +623,12 @@ static void check_flavor(enum sb_router_flavor of)
 
             draw_request(&ask);
             compare(r, slots, &ask);
+        }
+        if (n % (REQUESTS * 10) == 0) {
+            struct ask ask;
+
+            draw_request(&ask);
+            explain(b, &ask);
         }
         sb_router_drop(b, before); /* a version lives on while the next is made */
         before = r;
