@@ -145,36 +145,36 @@ struct reason {
 };
 
 static const struct reason compatible_reasons[] = {
-    {0xFFULL << 56,  0,          NULL                                          }, /* expressions */
-    {1ULL << 63,     0,          "sets four kinds of attributes or more"       },
-    {1ULL << 60,     0,          "has hosts, and none of them is a wildcard"   },
-    {1ULL << 51,     0,          "has a regex path"                            },
-    {7ULL << 29,     0,          "sets more kinds of attributes"               },
-    {0x3FFULL << 19, 0,          "has more headers, or a higher regex_priority"},
-    {0x7FFFF,        0,          "has the longer prefix"                       },
-    {0,              UINT64_MAX, "has the higher id"                           },
-    {0,              0,          "has the higher id"                           },
+    {0xFFULL << 56, 0, NULL}, /* expressions */
+    {1ULL << 63, 0, "sets four kinds of attributes or more"},
+    {1ULL << 60, 0, "has hosts, and none of them is a wildcard"},
+    {1ULL << 51, 0, "has a regex path"},
+    {7ULL << 29, 0, "sets more kinds of attributes"},
+    {0x3FFULL << 19, 0, "has more headers, or a higher regex_priority"},
+    {0x7FFFF, 0, "has the longer prefix"},
+    {0, UINT64_MAX, "has the higher id"},
+    {0, 0, "has the higher id"},
 };
 
 static const struct reason traditional_reasons[] = {
-    {7ULL << 61,          0,                 "sets more kinds of attributes"     },
-    {0x7FULL << 54,       0,                 "sets weightier kinds of attributes"},
-    {1ULL << 53,          0,                 "has the host with its port"        },
-    {7ULL << 50,          0,                 "has plainer hosts, or a regex path"},
-    {0xFFULL << 42,       0,                 "has more headers"                  },
-    {0xFFFFFFFFULL << 10, 0,                 "has the higher regex_priority"     },
-    {0,                   0xFFFFFFULL << 40, "has the longer prefix"             },
-    {0,                   0xFFFFFFFFFFULL,   "is older"                          },
-    {0,                   0,                 "comes first by its id"             },
+    {7ULL << 61, 0, "sets more kinds of attributes"},
+    {0x7FULL << 54, 0, "sets weightier kinds of attributes"},
+    {1ULL << 53, 0, "has the host with its port"},
+    {7ULL << 50, 0, "has plainer hosts, or a regex path"},
+    {0xFFULL << 42, 0, "has more headers"},
+    {0xFFFFFFFFULL << 10, 0, "has the higher regex_priority"},
+    {0, 0xFFFFFFULL << 40, "has the longer prefix"},
+    {0, 0xFFFFFFFFFFULL, "is older"},
+    {0, 0, "comes first by its id"},
 };
 
 static const struct reason stream_reasons[] = {
-    {0xFFULL << 56, 0,          NULL                                   },
-    {1ULL << 61,    0,          "has SNIs, or sources and destinations"},
-    {0xF0,          0,          "says more of sources"                 },
-    {0x0F,          0,          "says more of destinations"            },
-    {0,             UINT64_MAX, "has the higher id"                    },
-    {0,             0,          "has the higher id"                    },
+    {0xFFULL << 56, 0, NULL},
+    {1ULL << 61, 0, "has SNIs, or sources and destinations"},
+    {0xF0, 0, "says more of sources"},
+    {0x0F, 0, "says more of destinations"},
+    {0, UINT64_MAX, "has the higher id"},
+    {0, 0, "has the higher id"},
 };
 
 static const char *reason_of(const struct reason *table, const struct sb_rank *a,
