@@ -240,10 +240,28 @@ static void error_body(struct sb_exchange *x, enum sb_error_format format, struc
     sb_gather_str(g, sb_str_c(formats[format].after));
 }
 
+/* nginx's pages and its status lines differ in two names. */
+static struct sb_str page_title(int status)
+{
+    if (status == 302)
+        return SB_STR("Found");
+    return status == 401 ? SB_STR("Authorization Required") : sb_status_text(status);
+}
+
+/* As with the upstream's pages: no charset on 301 and 302. */
+static struct sb_str page_type(struct sb_exchange *x)
+{
+    struct sb_str charset = x->w->o->charset;
+
+    if (charset.len == 0 || x->status == 301 || x->status == 302)
+        return SB_STR("text/html");
+    return sb_arena_printf(sb_exchange_arena(x), "text/html; charset=%.*s", SB_ARG(charset));
+}
+
 static void page_body(struct sb_exchange *x, struct sb_gather *g)
 {
     int status = x->answer.status;
-    struct sb_str text = status == 401 ? SB_STR("Authorization Required") : sb_status_text(status);
+    struct sb_str text = page_title(status);
 
     sb_gather_lit(g, "<html>\r\n<head><title>");
     sb_gather_uint(g, (uint64_t)status);
@@ -315,7 +333,7 @@ static struct sb_str make_body(struct sb_exchange *x, struct sb_gather *body)
     }
     if (x->answer.kind == SB_ANSWER_PAGE) {
         page_body(x, body);
-        return x->answer.type;
+        return page_type(x);
     }
     format = choose_format(x);
     error_body(x, format, body);

@@ -44,21 +44,31 @@ static void set_waiting(struct sb_client *c, bool waiting)
     sb_count(&c->w->stats.connections_waiting, waiting ? 1 : (uint64_t)-1);
 }
 
+/* IPv4 as text, also where it came over an IPv6 socket. The port is returned. */
+static uint16_t address_text(const struct sockaddr *sa, char out[INET6_ADDRSTRLEN])
+{
+    const struct sockaddr_in6 *in6 = (const void *)sa;
+    const struct sockaddr_in *in = (const void *)sa;
+
+    if (sa->sa_family == AF_INET) {
+        inet_ntop(AF_INET, &in->sin_addr, out, INET6_ADDRSTRLEN);
+        return ntohs(in->sin_port);
+    }
+    if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
+        inet_ntop(AF_INET, in6->sin6_addr.s6_addr + 12, out, INET6_ADDRSTRLEN);
+    else
+        inet_ntop(AF_INET6, &in6->sin6_addr, out, INET6_ADDRSTRLEN);
+    return ntohs(in6->sin6_port);
+}
+
 static void note_address(struct sb_client *c, const struct sockaddr *peer)
 {
-    const struct sockaddr_in6 *in6 = (const void *)peer;
-    const struct sockaddr_in *in = (const void *)peer;
+    struct sockaddr_storage local;
+    socklen_t len = sizeof local;
 
-    if (peer->sa_family == AF_INET) {
-        inet_ntop(AF_INET, &in->sin_addr, c->ip, sizeof c->ip);
-        c->port = ntohs(in->sin_port);
-    } else if (peer->sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
-        inet_ntop(AF_INET, in6->sin6_addr.s6_addr + 12, c->ip, sizeof c->ip);
-        c->port = ntohs(in6->sin6_port);
-    } else if (peer->sa_family == AF_INET6) {
-        inet_ntop(AF_INET6, &in6->sin6_addr, c->ip, sizeof c->ip);
-        c->port = ntohs(in6->sin6_port);
-    }
+    c->port = address_text(peer, c->ip);
+    if (c->w->o->wants_local_ip && !getsockname(c->io.fd, (struct sockaddr *)&local, &len))
+        (void)address_text((struct sockaddr *)&local, c->local_ip);
     c->ip_len = (uint8_t)strlen(c->ip);
     c->trusted = c->w->o->ntrusted && sb_cidr_has(c->w->o->trusted, c->w->o->ntrusted, peer);
 }

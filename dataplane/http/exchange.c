@@ -56,8 +56,7 @@ static enum sb_xstate refuse(struct sb_exchange *x, int status)
 {
     x->answer = (struct sb_answer){.status = status, .kind = SB_ANSWER_REFUSED};
     if (status == 501 || status == 505)
-        x->answer = (struct sb_answer){
-            .status = status, .kind = SB_ANSWER_PAGE, .type = SB_STR("text/html; charset=UTF-8")};
+        x->answer = (struct sb_answer){.status = status, .kind = SB_ANSWER_PAGE};
     x->keep_alive = false;
     x->refused = true;
     return SB_X_ANSWER;
@@ -134,7 +133,6 @@ static enum sb_xstate head_done(struct sb_exchange *x)
         x->answer =
             (struct sb_answer){.status = 400,
                                .kind = SB_ANSWER_PAGE,
-                               .type = SB_STR("text/html; charset=UTF-8"),
                                .message = SB_STR("The plain HTTP request was sent to HTTPS port")};
         return SB_X_ANSWER;
     }
@@ -286,6 +284,7 @@ static bool match(struct sb_exchange *x)
         .nheaders = x->req.nheaders,
         .source_ip = x->client_ip,
         .source_port = x->c->port,
+        .destination_ip = sb_str_c(x->c->local_ip),
         .destination_port = x->c->listener->listen->forwarded_port,
     };
 
@@ -314,8 +313,7 @@ static enum sb_xstate redirect(struct sb_exchange *x)
     if (x->req.authority.p) /* absolute form: what is behind the authority */
         target =
             sb_str_from(target, (size_t)(x->req.authority.p + x->req.authority.len - target.p));
-    x->answer =
-        (struct sb_answer){.status = status, .kind = SB_ANSWER_PAGE, .type = SB_STR("text/html")};
+    x->answer = (struct sb_answer){.status = status, .kind = SB_ANSWER_PAGE};
     sb_exchange_add_change(x, &x->answer.headers, SB_STR("Location"),
                            sb_arena_printf(sb_exchange_arena(x), "https://%.*s%s%.*s", SB_ARG(host),
                                            target.len && target.p[0] == '/' ? "" : "/",

@@ -173,13 +173,14 @@ static bool request_line(struct sb_exchange *x, struct sb_gather *g)
 
 /* -- headers of the gateway's own -- */
 
-/* What was matched and stripped is decoded text: whatever could end a header is escaped. */
+/* What was matched and stripped is decoded text, and goes on so; but what could end a header is
+ * escaped. */
 static void escaped(struct sb_gather *g, struct sb_str s)
 {
     for (size_t i = 0; i < s.len; i++) {
         unsigned char c = (unsigned char)s.p[i];
 
-        if (c > 0x20 && c != 0x7f) {
+        if (c >= 0x20 && c != 0x7f) {
             sb_gather_add(g, s.p + i, 1);
         } else {
             const char triplet[3] = {'%', "0123456789ABCDEF"[c >> 4], "0123456789ABCDEF"[c & 15]};

@@ -386,6 +386,7 @@ enum sb_rc sb_proxy_options_load(const struct sb_settings *settings, struct sb_p
 {
     struct sb_arena *arena = sb_arena_new(0);
     struct sb_proxy_options *o = SB_NEW(arena, struct sb_proxy_options);
+    const char *flavor = sb_settings_str(settings, "router_flavor");
     unsigned upstream_tokens = 0;
     size_t n;
     const struct sb_str *items = sb_settings_list(settings, "proxy_listen", &n);
@@ -410,6 +411,7 @@ enum sb_rc sb_proxy_options_load(const struct sb_settings *settings, struct sb_p
     }
     o->upstream_request_id = upstream_tokens & SB_TOKEN_REQUEST_ID;
     o->allow_debug_header = sb_settings_bool(settings, "allow_debug_header");
+    o->wants_local_ip = flavor && strcmp(flavor, "expressions") == 0;
     o->temp_dir = sb_settings_path(settings, arena, "").p;
     load_limits(o);
     load_workers(o);
