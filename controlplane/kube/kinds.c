@@ -18,6 +18,7 @@ static const char *const endpoint_slice[] = {
     "addressType", "ports", "endpoints.addresses", "endpoints.conditions", NULL,
 };
 static const char *const secret[] = {"type", "data", NULL};
+static const char *const kong_ingress[] = {"upstream", NULL};
 /* Of the many that a cluster has, only those that hold certificates of authorities matter. */
 static const char *const config_map[] = {"data.id", "data.cert", "data.ca.crt", NULL};
 
@@ -32,6 +33,12 @@ const struct sb_kind sb_kinds[] = {
     {"Secret", "", "v1", "secrets", .namespaced = true, .keep = secret,
      .selector = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token"},
     {"ConfigMap", "", "v1", "configmaps", .namespaced = true, .keep = config_map},
+    {"KongServiceFacade", "incubator.ingress-controller.konghq.com", "v1alpha1",
+     "kongservicefacades", .namespaced = true, .optional = true, .keep = spec},
+    {"KongUpstreamPolicy", "configuration.konghq.com", "v1beta1", "kongupstreampolicies",
+     .namespaced = true, .optional = true, .keep = spec},
+    {"KongIngress", "configuration.konghq.com", "v1", "kongingresses", .namespaced = true,
+     .optional = true, .keep = kong_ingress},
     {"IngressClassParameters", "configuration.konghq.com", "v1alpha1", "ingressclassparameterses",
      .namespaced = true, .optional = true, .keep = spec},
     {"Ingress", "networking.k8s.io", "v1", "ingresses", .namespaced = true, .keep = ingress},

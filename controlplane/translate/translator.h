@@ -59,6 +59,7 @@ struct seed {
     int64_t port, timeout_ms, retries; /* UNSET: left out */
     const struct backend *backends;
     size_t nbackends;
+    bool below_gateway;   /* wanted by a route of Gateway API */
     struct sb_str parent; /* "Ingress/ns/name": reported and shown as the origin */
     const struct sb_value *parent_tags;
 };
@@ -162,6 +163,10 @@ struct outcome {
 /* Says that a service needs the upstream of its seed's host, or does not any more. */
 void upstream_join(struct sb_translator *t, struct unit *service, struct sb_str host);
 void upstream_leave(struct sb_translator *t, struct unit *service, struct sb_str host);
+
+/* Applies KongIngress, host-header and KongUpstreamPolicy of its Services to an upstream. */
+void upstream_overrides(struct sb_translator *t, struct unit *u, const struct outcome *o,
+                        struct sb_value *upstream);
 
 /* The Service of a backend; NULL with a failure of the parent. Annotations of a facade lie over it.
  */

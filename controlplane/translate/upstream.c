@@ -5,7 +5,6 @@
  */
 #include <stdlib.h>
 
-#include "controlplane/translate/annotations.h"
 #include "controlplane/translate/fields.h"
 #include "controlplane/translate/translator.h"
 
@@ -97,12 +96,7 @@ static void upstream_run(struct sb_translator *t, struct unit *u)
     set_text(u->arena, value, "algorithm", "round-robin");
     if (o->tags)
         set_value(u->arena, value, "tags", sb_value_copy(u->arena, o->tags));
-    for (size_t i = 0; i < o->seed->nbackends; i++) {
-        struct sb_str header = kong_annotation(o->served[i].annotations, "host-header");
-
-        if (header.len)
-            set_str(u->arena, value, "host_header", sb_arena_str(u->arena, header));
-    }
+    upstream_overrides(t, u, o, value);
     e = unit_put(t, u, E_UPSTREAMS, u->key, value);
     entity_objects(e, o->objects, o->nobjects);
     put_targets(t, u, o);

@@ -29,7 +29,7 @@ struct sb_client {
     uint16_t port, proxy_port;
     uint8_t ip_len, proxy_ip_len;
     char ip[INET6_ADDRSTRLEN], proxy_ip[INET6_ADDRSTRLEN]; /* peer; as the PROXY header has it */
-    char local_ip[INET6_ADDRSTRLEN]; /* "" unless the router may ask for it */
+    char local_ip[INET6_ADDRSTRLEN];                       /* "" unless the router may ask for it */
     struct sb_str sni;                                     /* owned by the TLS session */
 };
 
