@@ -279,31 +279,45 @@ static enum sb_rc say_refused(const struct batch *b, size_t at, const struct sb_
     return sb_err_set(err, rc, "%.*s", SB_ARG(e.message));
 }
 
+/* After a failure, with a mark before it: back there, and who was it? */
+static enum sb_rc take_back(const struct batch *b, size_t n, size_t *refused,
+                            struct sb_refusal *why, enum sb_rc rc, struct sb_err *err)
+{
+    size_t at = 0;
+    enum sb_rc back = b->s->ops->back_to_mark(b->s, err);
+
+    if (!back && n > 1)
+        back = find_refused(b, n, &at, why, err);
+    if (back)
+        return back;
+    *refused = at;
+    return say_refused(b, at, why, rc, err);
+}
+
+/* A mark costs a round trip: a row of its own transaction needs none. */
 static enum sb_rc run_batch(const struct batch *b, size_t n, size_t *refused, struct sb_err *err)
 {
     struct sb_store *s = b->s;
     struct sb_refusal why = {0};
-    bool own;
-    enum sb_rc rc, back;
-    size_t at = 0;
+    enum sb_rc rc;
+    bool own, marked;
+    size_t none;
 
     if (!n)
         return SB_OK;
     rc = enter(s, NULL, &own, err);
     if (rc)
         return rc;
-    rc = s->ops->mark(s, err);
+    marked = !own || n > 1;
+    rc = marked ? s->ops->mark(s, err) : SB_OK;
     if (!rc) {
         s->wrote = true;
         rc = try_first(b, n, &why, err);
     }
     if (rc == SB_CONFLICT || rc == SB_INVALID) {
-        back = s->ops->back_to_mark(s, err);
-        if (!back && refused)
-            back = find_refused(b, n, &at, &why, err);
-        rc = back ? back : say_refused(b, at, &why, rc, err);
-        if (!back && refused)
-            *refused = at;
+        refused = refused ? refused : &none;
+        *refused = 0;
+        rc = marked ? take_back(b, n, refused, &why, rc, err) : say_refused(b, 0, &why, rc, err);
     }
     return leave(s, own, rc, err);
 }

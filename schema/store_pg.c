@@ -20,13 +20,28 @@
 struct pg_store {
     struct sb_store base;
     struct sb_pg *pg;
+    bool marked;  /* there is a savepoint */
+    bool aborted; /* a statement failed: the server refuses all else until it is taken back */
 };
 
 enum { BATCH_LEN = 4 << 20 }; /* bytes of rows in one statement, about */
 
+static struct pg_store *postgres(struct sb_store *s)
+{
+    return (struct pg_store *)s;
+}
+
 static struct sb_pg *session(struct sb_store *s)
 {
-    return ((struct pg_store *)s)->pg;
+    return postgres(s)->pg;
+}
+
+/* What came of a statement; one that failed has aborted the transaction that it was in. */
+static enum sb_rc ended(struct sb_store *s, enum sb_rc rc)
+{
+    if (rc)
+        postgres(s)->aborted = true;
+    return rc;
 }
 
 /* The buffer's content as a C string in the arena; the buffer is empty afterwards. */
@@ -79,7 +94,7 @@ static enum sb_rc query_rows(struct sb_store *s, struct sb_arena *a, const struc
 {
     struct sb_value *list = sb_value_array(a), *row = NULL;
     struct sb_pg_rows rows = {0};
-    enum sb_rc rc = sb_pg_query(session(s), sql, params, nparams, &rows, err);
+    enum sb_rc rc = ended(s, sb_pg_query(session(s), sql, params, nparams, &rows, err));
 
     while (!rc && sb_pg_next(&rows)) {
         rc = sb_row_decode(a, kind, &rows, &row, err);
@@ -302,7 +317,7 @@ static enum sb_rc run_write(struct sb_store *s, const struct sb_entity *kind, co
                             struct sb_str param, struct sb_refusal *why, struct sb_err *err)
 {
     struct sb_pg_rows rows = {0};
-    enum sb_rc rc = sb_pg_query(session(s), sql, &param, 1, &rows, err);
+    enum sb_rc rc = ended(s, sb_pg_query(session(s), sql, &param, 1, &rows, err));
 
     sb_pg_rows_release(&rows);
     if (rc)
@@ -358,18 +373,12 @@ static enum sb_rc pg_drop(struct sb_store *s, struct sb_arena *a, const struct s
 static enum sb_rc pg_begin(struct sb_store *s, const struct sb_entity *will_write,
                            struct sb_err *err)
 {
-    char sql[256];
+    char sql[256] = "BEGIN";
 
-    if (!will_write)
-        return sb_pg_exec(session(s), "BEGIN", err);
-    snprintf(sql, sizeof sql, "BEGIN; DELETE FROM \"%s\" WHERE false", will_write->table);
+    postgres(s)->marked = postgres(s)->aborted = false;
+    if (will_write)
+        snprintf(sql, sizeof sql, "BEGIN; DELETE FROM \"%s\" WHERE false", will_write->table);
     return sb_pg_exec(session(s), sql, err);
-}
-
-/* The server answers COMMIT of a failed transaction with ROLLBACK and calls that a success. */
-static enum sb_rc pg_commit(struct sb_store *s, struct sb_err *err)
-{
-    return sb_pg_exec(session(s), "COMMIT", err);
 }
 
 static void pg_rollback(struct sb_store *s)
@@ -381,14 +390,36 @@ static void pg_rollback(struct sb_store *s)
         return; /* the session is gone, and the transaction with it */
 }
 
+/* The server answers COMMIT of an aborted transaction with ROLLBACK and calls that a success. */
+static enum sb_rc pg_commit(struct sb_store *s, struct sb_err *err)
+{
+    if (!postgres(s)->aborted)
+        return sb_pg_exec(session(s), "COMMIT", err);
+    pg_rollback(s);
+    return sb_err_set(err, SB_INVALID, "a statement of the transaction had failed");
+}
+
+/* There is one savepoint at most: left behind, they would nest, each deeper than the last. */
 static enum sb_rc pg_mark(struct sb_store *s, struct sb_err *err)
 {
-    return sb_pg_exec(session(s), "SAVEPOINT silverback", err);
+    enum sb_rc rc =
+        sb_pg_exec(session(s),
+                   postgres(s)->marked ? "RELEASE SAVEPOINT silverback; SAVEPOINT silverback"
+                                       : "SAVEPOINT silverback",
+                   err);
+
+    if (!rc)
+        postgres(s)->marked = true;
+    return rc;
 }
 
 static enum sb_rc pg_back_to_mark(struct sb_store *s, struct sb_err *err)
 {
-    return sb_pg_exec(session(s), "ROLLBACK TO SAVEPOINT silverback", err);
+    enum sb_rc rc = sb_pg_exec(session(s), "ROLLBACK TO SAVEPOINT silverback", err);
+
+    if (!rc)
+        postgres(s)->aborted = false;
+    return rc;
 }
 
 static enum sb_rc pg_version(struct sb_store *s, uint64_t *out, struct sb_err *err)

@@ -136,19 +136,20 @@ static bool connect_database(struct job *job, const char *command)
 
 static enum sb_rc put_all(struct job *job, const struct sb_value *rows, struct sb_err *err)
 {
-    for (const struct sb_entity *const *kind = sb_entities(); *kind; kind++) {
-        struct sb_value *row;
+    enum sb_rc rc = SB_OK;
 
-        sb_array_each (row, sb_get(rows, (*kind)->name)) {
-            enum sb_rc rc = sb_store_put_row(job->store, job->arena, *kind, row, err);
+    for (const struct sb_entity *const *kind = sb_entities(); !rc && *kind; kind++) {
+        const struct sb_value *list = sb_get(rows, (*kind)->name);
+        size_t refused = 0;
 
-            if (rc) {
-                sb_err_at(err, "%s %.*s", (*kind)->singular, SB_ARG(sb_value_str_at(row, "id")));
-                return rc;
-            }
-        }
+        if (!list)
+            continue;
+        rc = sb_store_put_rows(job->store, job->arena, *kind, list, &refused, err);
+        if (rc == SB_CONFLICT || rc == SB_INVALID)
+            sb_err_at(err, "%s %.*s", (*kind)->singular,
+                      SB_ARG(sb_value_str_at(list->items[refused], "id")));
     }
-    return SB_OK;
+    return rc;
 }
 
 static enum sb_rc import(struct job *job, const struct sb_value *rows, struct sb_err *err)
