@@ -270,8 +270,12 @@ static void update_one(struct sb_ingress_status *st, struct sb_str key, struct s
     struct sb_str object = sb_arena_printf(a, "Ingress/%.*s", SB_ARG(key));
     struct sb_value *wanted;
 
-    if (!ingress || !is_ours(st, ingress) || st->config.is_broken(st->config.arg, object))
+    if (!ingress || !is_ours(st, ingress))
         return;
+    if (st->config.is_broken(st->config.arg, object)) {
+        add_key(&st->changed, new_key(ns, name)); /* what repairs it may be another object */
+        return;
+    }
     wanted = wanted_addresses(st, a);
     if (!same_addresses(sb_value_at(ingress, "status.loadBalancer.ingress"), wanted))
         send_patch(st, ns, name, wanted, a);

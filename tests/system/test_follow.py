@@ -318,8 +318,8 @@ def test_a_thousand_changes_lose_no_request(migrated, upstream):
                 cur.execute("UPDATE services SET retries = %s", (n % 30,))
                 cur.execute("UPDATE routes SET hosts = ARRAY['a.test'] WHERE id = %s", (route,))
                 cur.execute("DELETE FROM routes WHERE id = %s", (route,))
+                wait_until(lambda n=n: load.done > n, what="a request for every four changes")
             version = migrated.value("SELECT version FROM silverback_version")
             wait_until(lambda: gateway.version()["served"] == version, what="all changes served")
         assert not load.lost, load.lost[:5]
-        assert load.done > 100
         assert gateway.process.poll() is None
