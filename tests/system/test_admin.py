@@ -1,6 +1,7 @@
 """The Admin API and the status listener of a real node. What they answer is compared with Kong's
 recorded answers in tests/conformance; here is what those cannot show."""
 
+import contextlib
 import json
 import socket
 import ssl
@@ -151,14 +152,15 @@ def test_a_database_that_was_restarted_is_no_trouble():
     b"Content-Length: 24\r\n\r\na[b][c].d[999999999]=1&[",
     b"POST /services HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
     b"Content-Length: 400\r\n\r\n" + b"[" * 400,
-])
+], ids=lambda sent: sent[:20].hex())
 def test_what_strangers_send_does_no_harm(gateway, bytes_sent):
     for port in (gateway.admin_port, gateway.status):
         with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
-            raw.sendall(bytes_sent)
-            raw.shutdown(socket.SHUT_WR)
-            while raw.recv(65536):
-                pass
+            with contextlib.suppress(OSError):    # it may hang up
+                raw.sendall(bytes_sent)
+                raw.shutdown(socket.SHUT_WR)
+                while raw.recv(65536):
+                    pass
     made(gateway.admin("GET", "/services"), 200)
     made(gateway.ask_status("/status"), 200)
 
