@@ -1,5 +1,6 @@
 """Does the cluster do what the tests of the controller lean on?"""
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -215,7 +216,8 @@ def test_nothing_outlives_a_killed_run(tmp_path):
     with subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "log")], text=True,
                           cwd=HERE, stdout=subprocess.PIPE) as run:
         child = int(run.stdout.readline())
-        os.kill(child, 0)
+        comm = pathlib.Path(f"/proc/{child}/comm")      # the wish to die is made before the exec
+        wait_for(lambda: comm.read_text().strip() != "setpriv", what="the child's own program")
         run.send_signal(signal.SIGKILL)
     wait_for(lambda: not is_alive(child), what=f"end of {child}")
 
