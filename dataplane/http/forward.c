@@ -1,0 +1,179 @@
+/* forward.c - FILTER, FORWARD, TUNNEL: the upstream's response goes to the client. */
+#include "dataplane/http/steps.h"
+
+/* -- FILTER, FORWARD -- */
+
+enum sb_xstate sb_step_filter(struct sb_exchange *x)
+{
+    switch (sb_hooks_run(x, x->hooks, SB_PHASE_HEADER_FILTER)) {
+    case SB_OK:
+        return SB_X_FORWARD;
+    case SB_AGAIN:
+        return sb_step_wait_for_hook(x);
+    default:
+        sb_try_end(x, false);
+        return SB_X_ANSWER;
+    }
+}
+
+static bool upstream_reusable(const struct sb_exchange *x)
+{
+    struct sb_str connection = sb_http_get(&x->resp, SB_H_CONNECTION);
+    bool kept = x->resp.version >= 11 ? !sb_http_list_has(connection, SB_STR("close"))
+                                      : sb_http_list_has(connection, SB_STR("keep-alive"));
+
+    return kept && x->resp.framing != SB_BODY_EOF && !x->u->io.hup && !sb_io_pending(&x->u->io) &&
+           (x->body.stream ? x->body.last_sent : x->body.sent == x->body.received);
+}
+
+/* Sends the head, once, and what of the body is in resp_rest. False: something broke. */
+static bool send_response(struct sb_exchange *x)
+{
+    struct sb_gather g;
+
+    do {
+        sb_gather_init(&g, x->w);
+        if (!x->head_sent) {
+            x->resp_reusable = upstream_reusable(x);
+            sb_response_head(x, &g);
+            x->head_sent = true;
+        }
+        if (!sb_response_body(x, &x->resp_rest, &g) || g.full)
+            return false;
+        if (g.n && sb_io_send(&x->c->io, g.iov, g.n))
+            return false;
+    } while (x->resp_rest.len && !x->ended);
+    return true;
+}
+
+/* The response is with the client (or in its socket's memory). */
+enum sb_xstate sb_step_response_done(struct sb_exchange *x)
+{
+    if (!x->body.complete)
+        return SB_X_DRAIN;
+    if (!x->keep_alive)
+        x->c->close = true;
+    return SB_X_DONE;
+}
+
+/* Cut off in the middle: the client must see that, so its connection ends, too. */
+static enum sb_xstate truncated(struct sb_exchange *x)
+{
+    sb_try_end(x, false);
+    return sb_step_abandon(x);
+}
+
+static enum sb_xstate upstream_ended(struct sb_exchange *x)
+{
+    struct sb_gather g;
+
+    sb_gather_init(&g, x->w);
+    sb_response_eof(x, &g);
+    if (!x->ended || (g.n && sb_io_send(&x->c->io, g.iov, g.n)))
+        return truncated(x);
+    return SB_X_FORWARD;
+}
+
+/* Reads and passes on while the client takes it. WAIT: no more for now. */
+static enum sb_xstate forward(struct sb_exchange *x)
+{
+    struct sb_upconn *u = x->u;
+    size_t n;
+
+    while (!x->ended && !sb_io_pending(&x->c->io)) {
+        enum sb_rc rc = SB_AGAIN;
+
+        if (sb_io_can_read(&u->io) || u->io.eof || u->io.failed)
+            rc = sb_io_read(&u->io, x->w->big, x->read_len, &n);
+        if (rc == SB_AGAIN)
+            return SB_X_WAIT;
+        if (rc == SB_NOTFOUND)
+            return upstream_ended(x);
+        if (rc)
+            return truncated(x);
+        x->resp_rest = sb_str_n(x->w->big, n);
+        if (!send_response(x))
+            return truncated(x);
+        if (n == x->read_len && x->read_len < SB_BIG_LEN)
+            x->read_len *= 2; /* it comes fast and the client takes it */
+    }
+    return x->ended ? SB_X_FORWARD : SB_X_WAIT;
+}
+
+enum sb_xstate sb_step_forward(struct sb_exchange *x)
+{
+    struct sb_client *c = x->c;
+    enum sb_xstate next;
+
+    if (x->timed_out || c->io.failed)
+        return truncated(x);
+    if (!x->head_sent) {
+        x->read_len = SB_BIG_LEN / 4;
+        if (!send_response(x))
+            return truncated(x);
+        if (x->status == 101)
+            return SB_X_TUNNEL;
+        if (c->io.hup && x->body.complete && !x->ended)
+            return truncated(x);
+    }
+    if (!x->ended) {
+        if (!x->body.complete || sb_io_pending(&x->u->io)) {
+            if (sb_io_flush(&x->u->io)) /* it has answered: what it did not read is its affair */
+                x->resp_reusable = false;
+            next = sb_try_pump(x, SB_X_FORWARD);
+            if (next != SB_X_FORWARD)
+                return next;
+        }
+        next = forward(x);
+        if (next == SB_X_WAIT)
+            return sb_io_pending(&c->io) ? sb_step_wait(x, x->w->o->send_timeout_ms)
+                                         : sb_step_wait(x, x->service->read_timeout_ms);
+        if (next != SB_X_FORWARD)
+            return next;
+    }
+    if (x->u)
+        sb_try_end(x, x->resp_reusable && x->resp_rest.len == 0);
+    return sb_io_pending(&c->io) ? sb_step_wait(x, x->w->o->send_timeout_ms)
+                                 : sb_step_response_done(x);
+}
+
+/* -- TUNNEL -- */
+
+/* One direction. False: it is over. */
+static bool pass(struct sb_worker *w, struct sb_io *from, struct sb_io *to)
+{
+    while (!sb_io_pending(to) && sb_io_can_read(from)) {
+        struct iovec iov = {.iov_base = w->big};
+        enum sb_rc rc = sb_io_read(from, w->big, SB_BIG_LEN / 4, &iov.iov_len);
+
+        if (rc == SB_AGAIN)
+            return true;
+        if (rc || sb_io_send(to, &iov, 1))
+            return false;
+    }
+    return !from->failed && !(from->eof && !sb_io_pending(to));
+}
+
+enum sb_xstate sb_step_tunnel(struct sb_exchange *x)
+{
+    struct sb_io *client = &x->c->io, *upstream = &x->u->io;
+
+    if (x->rest.len) { /* sent before it knew that we agree */
+        union {
+            const char *in;
+            void *out;
+        } p = {.in = x->rest.p};
+        struct iovec iov = {p.out, x->rest.len};
+
+        x->rest.len = 0;
+        if (sb_io_send(upstream, &iov, 1))
+            x->timed_out = true;
+    }
+    if (x->timed_out || sb_io_flush(client) || sb_io_flush(upstream) ||
+        !pass(x->w, client, upstream) || !pass(x->w, upstream, client)) {
+        sb_try_end(x, false);
+        x->c->close = true;
+        return SB_X_DONE;
+    }
+    return sb_step_wait(x, x->service->read_timeout_ms);
+}

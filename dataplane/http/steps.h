@@ -1,0 +1,53 @@
+/* steps.h - the steps of an exchange's states, and what they share. Private to the engine.
+ *
+ * A step does what it can and returns the next state, or SB_X_WAIT after it has set a time-out. The
+ * table of exchange.c says which step is whose; a file holds the steps of one stretch of the way:
+ *
+ *     head.c HEAD | access.c REWRITE ROUTE ACCESS | try.c PICK BODY CONNECT REPLY
+ *     forward.c FILTER FORWARD TUNNEL | finish.c ANSWER DRAIN
+ */
+#ifndef SB_DATAPLANE_HTTP_STEPS_H
+#define SB_DATAPLANE_HTTP_STEPS_H
+
+#include "dataplane/http/exchange.h"
+
+enum sb_xstate sb_step_head(struct sb_exchange *x);
+enum sb_xstate sb_step_rewrite(struct sb_exchange *x);
+enum sb_xstate sb_step_route(struct sb_exchange *x);
+enum sb_xstate sb_step_access(struct sb_exchange *x);
+enum sb_xstate sb_step_pick(struct sb_exchange *x);
+enum sb_xstate sb_step_body(struct sb_exchange *x);
+enum sb_xstate sb_step_connect(struct sb_exchange *x);
+enum sb_xstate sb_step_reply(struct sb_exchange *x);
+enum sb_xstate sb_step_filter(struct sb_exchange *x);
+enum sb_xstate sb_step_forward(struct sb_exchange *x);
+enum sb_xstate sb_step_tunnel(struct sb_exchange *x);
+enum sb_xstate sb_step_answer(struct sb_exchange *x);
+enum sb_xstate sb_step_drain(struct sb_exchange *x);
+
+/* Waits for at most ms. */
+enum sb_xstate sb_step_wait(struct sb_exchange *x, int64_t ms);
+/* Waits for a hook or a name, without a time-out of its own; ends when the client leaves. */
+enum sb_xstate sb_step_wait_for_hook(struct sb_exchange *x);
+/* The request is at fault: answered as nginx would, and the connection ends. */
+enum sb_xstate sb_step_refuse(struct sb_exchange *x, int status);
+/* Answered in the format that the client accepts. */
+enum sb_xstate sb_step_error(struct sb_exchange *x, int status, const char *message);
+/* The client left, or can't be told anything any more. */
+enum sb_xstate sb_step_abandon(struct sb_exchange *x);
+/* What the failed reading of the request's body means to the client. */
+enum sb_xstate sb_step_body_failed(struct sb_exchange *x, enum sb_rc rc);
+/* The response is with the client, or in its socket's memory. */
+enum sb_xstate sb_step_response_done(struct sb_exchange *x);
+
+/* Lets go of the try's connection. */
+void sb_try_end(struct sb_exchange *x, bool reusable);
+/* More of the request's body, as far as it goes. Returns state while all is well. */
+enum sb_xstate sb_try_pump(struct sb_exchange *x, enum sb_xstate state);
+
+/* Runs a phase's hooks from where it stopped: SB_OK, SB_AGAIN, or SB_INVALID when one answered or
+ * broke and x->answer says what the client gets. */
+SB_MUST enum sb_rc sb_hooks_run(struct sb_exchange *x, const struct sb_hooks *hooks,
+                                enum sb_phase phase);
+
+#endif

@@ -1,0 +1,324 @@
+/* try.c - PICK, BODY, CONNECT, REPLY: a request is sent to an upstream, and to the next one when
+ * that fails before the client saw a byte of an answer.
+ */
+#include <string.h>
+
+#include "dataplane/http/steps.h"
+#include "shared/log.h"
+
+enum {
+    RESP_HEADERS = 1000,
+    RESP_HEAD_MAX = 64 * 1024,
+    REUSED_TRIES_MAX = 8, /* dead kept connections that don't count as tries */
+};
+
+/* -- PICK, BODY -- */
+
+static enum sb_xstate pick_failed(struct sb_exchange *x, enum sb_rc rc)
+{
+    if (x->try_us) { /* a later pick: as nginx answers */
+        x->answer = (struct sb_answer){.status = rc == SB_UNAVAILABLE ? 500 : 503,
+                                       .kind = SB_ANSWER_REFUSED};
+        return SB_X_ANSWER;
+    }
+    if (rc == SB_NOTFOUND)
+        return sb_step_error(x, 503, "failure to get a peer from the ring-balancer");
+    if (rc == SB_INVALID)
+        return sb_step_error(x, 503, "name resolution failed");
+    x->answer = (struct sb_answer){
+        .status = 500,
+        .kind = SB_ANSWER_ERROR,
+        .message = sb_arena_printf(sb_exchange_arena(x),
+                                   "failed the initial dns/balancer resolve for '%.*s' with: dns "
+                                   "server error",
+                                   SB_ARG(x->service->host))};
+    return SB_X_ANSWER;
+}
+
+enum sb_xstate sb_step_pick(struct sb_exchange *x)
+{
+    enum sb_rc rc = sb_upstream_pick(x);
+
+    if (rc == SB_AGAIN)
+        return sb_step_wait_for_hook(x);
+    if (rc)
+        return pick_failed(x, rc);
+    (void)sb_now_ms(x->w);
+    x->try_us = x->first_byte_us = x->w->now_us;
+    return x->body.complete && !x->body.stream ? SB_X_CONNECT : SB_X_BODY;
+}
+
+enum sb_xstate sb_step_body_failed(struct sb_exchange *x, enum sb_rc rc)
+{
+    switch (rc) {
+    case SB_INVALID:
+        return sb_step_refuse(x, 400);
+    case SB_TOOLARGE:
+        return sb_step_refuse(x, 413);
+    case SB_UNAVAILABLE:
+        return sb_step_refuse(x, 500);
+    default:
+        return sb_step_abandon(x);
+    }
+}
+
+/* A body that came whole with the head is as good as stored. */
+static bool wants_stream(struct sb_exchange *x)
+{
+    if (x->body.stream || x->body.received || x->body.complete)
+        return x->body.stream;
+    if (x->route->request_buffering && !x->websocket)
+        return false;
+    if (x->req.framing == SB_BODY_LENGTH)
+        return x->rest.len < x->body.left;
+    return !(x->rest.len >= 5 && sb_str_ends(x->rest, SB_STR("0\r\n\r\n")) &&
+             x->rest.len < SB_X_IN_LEN);
+}
+
+enum sb_xstate sb_step_body(struct sb_exchange *x)
+{
+    enum sb_rc rc;
+
+    x->body.stream = wants_stream(x);
+    if (x->body.stream)
+        return SB_X_CONNECT;
+    rc = sb_body_store(x);
+    if (rc == SB_OK)
+        return SB_X_CONNECT;
+    if (rc != SB_AGAIN)
+        return sb_step_body_failed(x, rc);
+    return x->timed_out ? sb_step_refuse(x, 408) : sb_step_wait(x, x->w->o->body_timeout_ms);
+}
+
+/* -- CONNECT -- */
+
+void sb_try_end(struct sb_exchange *x, bool reusable)
+{
+    if (x->u)
+        sb_upstream_give(x->u, reusable);
+    x->u = NULL;
+    sb_upstream_done(x);
+}
+
+static bool repeatable(const struct sb_exchange *x)
+{
+    if (!x->sent_any)
+        return true;
+    if (sb_str_is(x->req.method, "POST") || sb_str_is(x->req.method, "PATCH") ||
+        sb_str_is(x->req.method, "LOCK"))
+        return false;
+    return !x->body.stream || !x->body.received;
+}
+
+/* The try failed before a byte of its response went to the client. */
+static enum sb_xstate upstream_failed(struct sb_exchange *x, int status)
+{
+    bool stale = x->u && x->u->reused && status == 502 && !x->timed_out;
+
+    x->upstream_status = status;
+    sb_try_end(x, false);
+    x->resp_len = 0;
+    x->resp_rest = (struct sb_str){0};
+    x->timed_out = false;
+    if (stale && x->reused_tries < REUSED_TRIES_MAX)
+        x->reused_tries++;
+    else
+        x->tries++;
+    if (repeatable(x) && x->tries <= (unsigned)x->service->retries) {
+        x->body.sent = 0;
+        x->sent_any = false;
+        return SB_X_PICK;
+    }
+    (void)sb_now_ms(x->w);
+    x->first_byte_us = x->w->now_us;
+    x->answer = (struct sb_answer){.status = status, .kind = SB_ANSWER_REFUSED};
+    return SB_X_ANSWER;
+}
+
+static enum sb_xstate send_request(struct sb_exchange *x)
+{
+    struct sb_gather g;
+
+    sb_gather_init(&g, x->w);
+    if (!sb_request_build(x, &g)) {
+        sb_try_end(x, false);
+        return sb_step_refuse(x, 414);
+    }
+    sb_body_gather(x, &g);
+    x->u->requests++;
+    if (sb_io_send(&x->u->io, g.iov, g.n)) {
+        x->sent_any = x->u->io.ssl != NULL; /* a plain socket took nothing of it */
+        return upstream_failed(x, 502);
+    }
+    x->sent_any = true;
+    return SB_X_REPLY;
+}
+
+enum sb_xstate sb_step_connect(struct sb_exchange *x)
+{
+    enum sb_rc rc;
+
+    if (x->timed_out)
+        return upstream_failed(x, 504);
+    if (!x->u) {
+        x->u = sb_upstream_take(x);
+        if (!x->u)
+            return upstream_failed(x, 502);
+        if (!x->u->connecting)
+            return send_request(x);
+        (void)sb_step_wait(x, x->service->connect_timeout_ms);
+    }
+    rc = sb_upstream_connect(x->u);
+    if (rc == SB_OK)
+        return send_request(x);
+    if (rc != SB_AGAIN)
+        return upstream_failed(x, 502);
+    if (x->c->io.failed || (x->c->io.hup && x->body.complete))
+        return sb_step_abandon(x);
+    return SB_X_WAIT;
+}
+
+/* -- REPLY -- */
+
+static bool has_response_hooks(const struct sb_exchange *x)
+{
+    return x->hooks &&
+           (x->hooks->phase[SB_PHASE_HEADER_FILTER] || x->hooks->phase[SB_PHASE_BODY_FILTER]);
+}
+
+static enum sb_http_result parse_reply(struct sb_exchange *x, const char *p, size_t len)
+{
+    static _Thread_local struct sb_router_header headers[RESP_HEADERS];
+    static _Thread_local uint8_t ids[RESP_HEADERS];
+
+    if (!x->resp.headers) {
+        bool own = has_response_hooks(x); /* they may suspend, and others parse meanwhile */
+
+        x->resp.headers =
+            own ? SB_NEW_N(sb_exchange_arena(x), struct sb_router_header, RESP_HEADERS) : headers;
+        x->resp.ids = own ? SB_NEW_N(sb_exchange_arena(x), uint8_t, RESP_HEADERS) : ids;
+        x->resp.headers_max = RESP_HEADERS;
+        x->resp.line_max = x->resp.head_max = RESP_HEAD_MAX;
+    }
+    sb_http_head_reset(&x->resp); /* the arrays are shared: a head is parsed in one go */
+    return sb_http_parse_response(&x->resp, p, len, x->head_method);
+}
+
+/* Keeps an incomplete head, or one that hooks will look at, in memory of the exchange's own. */
+static bool keep_reply(struct sb_exchange *x, const char *p, size_t len)
+{
+    if (x->resp_len + len > x->resp_cap) {
+        if (x->resp_len + len > RESP_HEAD_MAX + SB_BIG_LEN)
+            return false;
+        x->resp_cap = x->resp_len + len + SB_X_IN_LEN;
+        x->resp_buf = sb_xrealloc(x->resp_buf, x->resp_cap);
+    }
+    memcpy(x->resp_buf + x->resp_len, p, len);
+    x->resp_len += len;
+    return true;
+}
+
+/* Bytes arrived: a whole head? WAIT: not yet. */
+static enum sb_xstate take_reply(struct sb_exchange *x, const char *p, size_t len)
+{
+    enum sb_http_result r;
+
+    if (x->resp_len || has_response_hooks(x)) {
+        if (!keep_reply(x, p, len))
+            return upstream_failed(x, 502);
+        p = x->resp_buf;
+        len = x->resp_len;
+    }
+    for (;;) {
+        r = parse_reply(x, p, len);
+        if (r != SB_HTTP_DONE || x->resp.status >= 200 || x->resp.status == 101)
+            break;
+        p += x->resp.len; /* 100 and its like are between the upstream and us */
+        len -= x->resp.len;
+        if (len == 0) {
+            x->resp_len = 0;
+            return SB_X_WAIT;
+        }
+    }
+    if (r == SB_HTTP_MORE) {
+        if (p != x->resp_buf && x->resp_len) {
+            memmove(x->resp_buf, p, len);
+            x->resp_len = len;
+        } else if (x->resp_len == 0 && !keep_reply(x, p, len)) {
+            return upstream_failed(x, 502);
+        }
+        return SB_X_WAIT;
+    }
+    if (r != SB_HTTP_DONE || (x->resp.status == 101 && !x->websocket)) {
+        x->tries = (unsigned)x->service->retries; /* not tried again: it did answer */
+        x->reused_tries = REUSED_TRIES_MAX;
+        return upstream_failed(x, 502);
+    }
+    x->resp_rest = sb_str_n(p + x->resp.len, len - x->resp.len);
+    (void)sb_now_ms(x->w);
+    x->first_byte_us = x->w->now_us;
+    x->upstream_status = x->resp.status;
+    sb_response_begin(x);
+    return SB_X_FILTER;
+}
+
+static bool client_gone(const struct sb_exchange *x)
+{
+    return x->c->io.failed || (x->c->io.hup && x->body.complete);
+}
+
+/* More of the request's body, as far as it goes. SB_X_REPLY: all well. */
+enum sb_xstate sb_try_pump(struct sb_exchange *x, enum sb_xstate state)
+{
+    enum sb_rc rc = sb_body_pump(x);
+
+    if (rc == SB_OK || rc == SB_AGAIN)
+        return state;
+    if (rc == SB_UNAVAILABLE)
+        return state == SB_X_REPLY && !x->u->io.readable ? upstream_failed(x, 502) : state;
+    sb_try_end(x, false);
+    return x->head_sent ? sb_step_abandon(x) : sb_step_body_failed(x, rc);
+}
+
+/* Whether we wait for the client's bytes, for the upstream to take ours, or for its answer. */
+static enum sb_xstate wait_for_reply(struct sb_exchange *x)
+{
+    bool sending = x->body.stream ? !x->body.last_sent : x->body.sent < x->body.received;
+
+    if (sb_io_pending(&x->u->io))
+        return sb_step_wait(x, x->service->write_timeout_ms);
+    if (sending)
+        return sb_step_wait(x, x->w->o->body_timeout_ms);
+    return sb_step_wait(x, x->service->read_timeout_ms);
+}
+
+enum sb_xstate sb_step_reply(struct sb_exchange *x)
+{
+    struct sb_upconn *u = x->u;
+    enum sb_xstate next;
+    enum sb_rc rc;
+    size_t n;
+
+    if (x->timed_out)
+        return upstream_failed(x, 504);
+    if (sb_io_flush(&u->io) && !u->io.readable)
+        return upstream_failed(x, 502);
+    next = sb_try_pump(x, SB_X_REPLY);
+    if (next != SB_X_REPLY)
+        return next;
+    while (sb_io_can_read(&u->io)) {
+        rc = sb_io_read(&u->io, x->w->big, SB_BIG_LEN / 4, &n);
+        if (rc == SB_AGAIN)
+            break;
+        if (rc)
+            return upstream_failed(x, 502);
+        next = take_reply(x, x->w->big, n);
+        if (next != SB_X_WAIT)
+            return next;
+    }
+    if (u->io.failed)
+        return upstream_failed(x, 502);
+    if (client_gone(x))
+        return sb_step_abandon(x);
+    return wait_for_reply(x);
+}
