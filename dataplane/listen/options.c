@@ -395,6 +395,8 @@ enum sb_rc sb_proxy_options_load(const struct sb_settings *settings, struct sb_p
     o->arena = arena;
     o->settings = settings;
     rc = sb_listen_parse(arena, "proxy_listen", items, n, &o->listens, &o->nlistens, err);
+    for (size_t i = 0; !rc && i < o->nlistens; i++)
+        o->http2 |= o->listens[i].http2;
     if (!rc)
         rc = map_ports(o, err);
     if (!rc)

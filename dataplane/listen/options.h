@@ -54,6 +54,7 @@ struct sb_proxy_options {
     unsigned workers;
     struct sb_listen *listens;
     size_t nlistens;
+    bool http2; /* one listener's flag is everyone's */
 
     struct sb_cidr *trusted;
     size_t ntrusted;

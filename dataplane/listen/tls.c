@@ -25,6 +25,7 @@ enum { PEM_MAX = 1 << 20, GENERATED_DAYS = 20 * 365 };
 
 struct sb_tls {
     SSL_CTX *ctx;
+    bool http2;
 };
 
 /* -- suites -- */
@@ -327,22 +328,33 @@ static int choose_certificate(SSL *ssl, void *arg)
     return 0;
 }
 
-/* HTTP/1.1 is what there is to offer. */
+/* h2 first: OpenSSL takes the first of ours that the client has, too. */
 static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_len,
                            const unsigned char *in, unsigned in_len, void *arg)
 {
-    static const unsigned char offer[] = "\x08http/1.1";
+    static const unsigned char offers[] = "\x02h2\x08http/1.1";
+    const struct sb_tls *t = arg;
+    const unsigned char *offer = t->http2 ? offers : offers + 3;
+    unsigned len = sizeof offers - 1 - (t->http2 ? 0 : 3);
     union {
         const unsigned char **in;
         unsigned char **out;
     } chosen = {.in = out};
 
     (void)ssl;
-    (void)arg;
-    if (SSL_select_next_proto(chosen.out, out_len, offer, sizeof offer - 1, in, in_len) ==
+    if (SSL_select_next_proto(chosen.out, out_len, offer, len, in, in_len) ==
         OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_OK;
     return SSL_TLSEXT_ERR_NOACK;
+}
+
+bool sb_tls_chose_h2(const SSL *ssl)
+{
+    const unsigned char *name;
+    unsigned len;
+
+    SSL_get0_alpn_selected(ssl, &name, &len);
+    return len == 2 && memcmp(name, "h2", 2) == 0;
 }
 
 static int accept_name(SSL *ssl, int *alert, void *arg)
@@ -353,11 +365,13 @@ static int accept_name(SSL *ssl, int *alert, void *arg)
                                                               : SSL_TLSEXT_ERR_NOACK;
 }
 
-enum sb_rc sb_tls_new(const struct sb_settings *settings, struct sb_tls **out, struct sb_err *err)
+enum sb_rc sb_tls_new(const struct sb_settings *settings, bool http2, struct sb_tls **out,
+                      struct sb_err *err)
 {
     struct sb_tls *t = sb_xcalloc(1, sizeof *t);
     enum sb_rc rc;
 
+    t->http2 = http2;
     t->ctx = SSL_CTX_new(TLS_server_method());
     sb_assert(t->ctx);
     rc = set_suite(t->ctx, settings, err);
@@ -369,7 +383,7 @@ enum sb_rc sb_tls_new(const struct sb_settings *settings, struct sb_tls **out, s
     }
     SSL_CTX_set_cert_cb(t->ctx, choose_certificate, NULL);
     SSL_CTX_set_tlsext_servername_callback(t->ctx, accept_name);
-    SSL_CTX_set_alpn_select_cb(t->ctx, choose_protocol, NULL);
+    SSL_CTX_set_alpn_select_cb(t->ctx, choose_protocol, t);
     SSL_CTX_set_options(t->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_set_session_id_context(t->ctx, (const unsigned char *)"silverback", 10);
     SSL_CTX_set_timeout(

@@ -17,13 +17,18 @@ struct sb_client;
 struct sb_settings;
 struct sb_tls;
 
-SB_MUST enum sb_rc sb_tls_new(const struct sb_settings *settings, struct sb_tls **out,
+/* http2: offers h2 in front of http/1.1 to clients that speak ALPN. */
+SB_MUST enum sb_rc sb_tls_new(const struct sb_settings *settings, bool http2, struct sb_tls **out,
                               struct sb_err *err);
 void sb_tls_free(struct sb_tls *tls);
 
 /* What a setting for a certificate or key says: PEM, base64 of PEM, or a path to it. */
 SB_MUST bool sb_tls_load_pem(const struct sb_settings *s, struct sb_arena *a, struct sb_str text,
                              struct sb_str *out);
+
+/* What ALPN settled on, once the handshake is done. False: HTTP/1.1, or the client spoke no ALPN.
+ */
+bool sb_tls_chose_h2(const SSL *ssl);
 
 /* A session for an accepted connection; the caller owns it. NULL: out of memory. */
 SSL *sb_tls_accept(struct sb_tls *tls, struct sb_client *c);

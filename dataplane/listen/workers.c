@@ -503,7 +503,7 @@ enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_worker
     sb_io_init();
     rc = sb_proxy_options_load(settings, &ws->o, err);
     if (!rc && any_ssl(ws->o))
-        rc = sb_tls_new(settings, &ws->tls, err);
+        rc = sb_tls_new(settings, false, &ws->tls, err);
     if (!rc && ws->o->access_log)
         rc = sb_access_writer_new(ws->o->access_log, &ws->access, err);
     if (!rc) {
