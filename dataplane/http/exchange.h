@@ -115,6 +115,11 @@ struct sb_exchange {
     const struct sb_hooks *hooks;
     const struct sb_hook *hook; /* the next to run */
     bool hooks_begun, suspended, timed_out, refused, empty;
+    const struct sb_consumer *consumer;     /* NULL: not known who it is */
+    const struct sb_credential *credential; /* NULL: the same */
+    const struct sb_str *groups;
+    size_t ngroups;
+    struct sb_plugin_memory *memories; /* of plugins in this exchange */
 
     /* The upstream */
     struct sb_upconn *u;

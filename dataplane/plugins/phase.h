@@ -59,12 +59,43 @@ struct sb_hooks {
 };
 
 /* Ends the way towards the upstream: this is what the client gets. Everything is copied. headers:
- * name, value, name, value ...; content_type "" for none. May be called in rewrite and access. */
+ * name, value, name, value ... (nheaders counts both); content_type "" for none. In rewrite and
+ * access. Headers of an answer may also be set with sb_exchange_set_response_header(). */
 void sb_exchange_answer(struct sb_exchange *x, int status, struct sb_str content_type,
                         struct sb_str body, const struct sb_str *headers, size_t nheaders);
 /* The same in the format that the client accepts, with the request id (proxy-http.md 8). message ""
  * takes the status' default. */
 void sb_exchange_answer_error(struct sb_exchange *x, int status, struct sb_str message);
+/* With the body that the status itself brings: nginx's page, the error template, or nothing. */
+void sb_exchange_answer_status(struct sb_exchange *x, int status);
+/* {"message": ...} as JSON; message "" : {}. */
+void sb_exchange_answer_message(struct sb_exchange *x, int status, struct sb_str message);
+
+/* -- who it is -- */
+
+/* As an authentication plugin found them, for all that run after it: consumer-scoped plugins are
+ * chosen by the consumer's id from there on. What pointers and slices point to must live as long as
+ * the exchange: its arena, or something counted that a call deferred to its arena gives back. */
+struct sb_consumer {
+    struct sb_str id, username, custom_id; /* "" where null */
+};
+struct sb_credential {
+    struct sb_str id;          /* of the credential's row; "" when it has none */
+    struct sb_str consumer_id; /* "" */
+    const void *row;           /* the plugin's own idea of it, for its kind; may be NULL */
+    const char *kind;          /* the entity's name ("keyauth_credentials"); tells what row is */
+};
+
+/* Sets both; NULL clears one. In access only. */
+void sb_exchange_authenticate(struct sb_exchange *x, const struct sb_consumer *consumer,
+                              const struct sb_credential *credential);
+const struct sb_consumer *sb_exchange_consumer(const struct sb_exchange *x);     /* NULL: none */
+const struct sb_credential *sb_exchange_credential(const struct sb_exchange *x); /* NULL: none */
+/* Groups that authentication itself told (ldap-auth, openid); acl reads them. Kept, not copied. */
+void sb_exchange_set_groups(struct sb_exchange *x, const struct sb_str *groups, size_t n);
+const struct sb_str *sb_exchange_groups(const struct sb_exchange *x, size_t *n); /* NULL: not set */
+
+/* -- waiting -- */
 
 /* Goes on after SB_AGAIN. */
 void sb_exchange_resume(struct sb_exchange *x);
@@ -86,14 +117,66 @@ struct sb_str sb_exchange_client_ip(const struct sb_exchange *x); /* after real-
 struct sb_str sb_exchange_request_id(const struct sb_exchange *x);
 /* The first header of that name as the client sent it; p NULL: absent. */
 struct sb_str sb_exchange_header(const struct sb_exchange *x, struct sb_str name);
+/* Calls fn for every header in the order received, those of one name too, until it says false. */
+void sb_exchange_each_header(const struct sb_exchange *x,
+                             bool (*fn)(void *arg, struct sb_str name, struct sb_str value),
+                             void *arg);
+bool sb_exchange_https(const struct sb_exchange *x); /* the connection's own scheme */
+/* The client's certificate (PEM chain and so on: its connection); NULL: plain, or none given. */
+struct ssl_st *sb_exchange_tls(const struct sb_exchange *x);
 
-/* What goes on. Setting replaces all of that name, value p NULL removes; copied. */
+/* The whole request body, in one piece, up to max bytes. SB_OK: in *body, "" when there is none;
+ * valid as long as the exchange. SB_AGAIN: it is still coming in; return SB_AGAIN from the hook,
+ * which is called again when it is there. SB_TOOLARGE: longer than max; it goes to the upstream all
+ * the same. SB_IO, SB_INVALID: the client broke off; return it. In rewrite and access. */
+SB_MUST enum sb_rc sb_exchange_body(struct sb_exchange *x, size_t max, struct sb_str *body);
+
+/* What goes on to the upstream, in rewrite and access. Setting replaces all of that name, value p
+ * NULL removes; copied. Host may be set like any other. */
 void sb_exchange_set_upstream_header(struct sb_exchange *x, struct sb_str name,
                                      struct sb_str value);
+void sb_exchange_add_upstream_header(struct sb_exchange *x, struct sb_str name,
+                                     struct sb_str value);
+/* The header as the upstream will see it now: changed, else as the client sent it. */
+struct sb_str sb_exchange_upstream_header(const struct sb_exchange *x, struct sb_str name);
+void sb_exchange_set_upstream_method(struct sb_exchange *x, struct sb_str method);
+/* In place of the path that the route makes, escaped as it should be sent, with its leading slash;
+ * and of the query, without "?" ("" : none). */
+void sb_exchange_set_upstream_path(struct sb_exchange *x, struct sb_str path);
+void sb_exchange_set_upstream_query(struct sb_exchange *x, struct sb_str query);
+struct sb_str sb_exchange_upstream_query(const struct sb_exchange *x); /* as it is now */
+void sb_exchange_set_upstream_body(struct sb_exchange *x, struct sb_str body);
+/* https or plain http to the upstream, whatever the service says. */
+void sb_exchange_set_upstream_https(struct sb_exchange *x, bool https);
+/* A fixed host (name or address) and port in place of the service's; Host follows it. */
+void sb_exchange_set_target(struct sb_exchange *x, struct sb_str host, uint16_t port);
+/* The upstream of that name balances in place of the service's host. SB_NOTFOUND: there is none. */
+SB_MUST enum sb_rc sb_exchange_set_upstream(struct sb_exchange *x, struct sb_str name);
+
+/* -- the response -- */
+
 int sb_exchange_status(const struct sb_exchange *x); /* of the response; 0 before header_filter */
 void sb_exchange_set_status(struct sb_exchange *x, int status);
 struct sb_str sb_exchange_response_header(const struct sb_exchange *x, struct sb_str name);
+/* Setting replaces all of that name, value p NULL removes; copied. From rewrite on, whoever will
+ * answer; until the head is sent. */
 void sb_exchange_set_response_header(struct sb_exchange *x, struct sb_str name,
                                      struct sb_str value);
+void sb_exchange_add_response_header(struct sb_exchange *x, struct sb_str name,
+                                     struct sb_str value);
+/* Where the response came from (kong.response.get_source). */
+enum sb_response_source { SB_FROM_UPSTREAM, SB_FROM_PLUGIN, SB_FROM_ERROR };
+enum sb_response_source sb_exchange_source(const struct sb_exchange *x);
+
+/* Microseconds of the wall clock; 0: did not happen. For log. */
+struct sb_timings {
+    int64_t start_us;      /* the head's first byte was there */
+    int64_t access_end_us; /* the plugins were through, a target was picked */
+    int64_t first_byte_us; /* of the upstream's response */
+    int64_t end_us;        /* the last byte was sent */
+};
+struct sb_timings sb_exchange_timings(const struct sb_exchange *x);
+uint64_t sb_exchange_request_size(const struct sb_exchange *x);  /* head and body, as received */
+uint64_t sb_exchange_response_size(const struct sb_exchange *x); /* body bytes sent */
 
 #endif

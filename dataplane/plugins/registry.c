@@ -1,0 +1,64 @@
+/* registry.c - the plugins there are.
+ *
+ * A plugin that is built in is one line of the table. Those that come from shared objects are added
+ * once, at the start, before any thread reads.
+ */
+#include <stdlib.h>
+
+#include "dataplane/plugins/bundled.h"
+#include "dataplane/plugins/registry.h"
+
+/* In order of names. */
+static const struct sb_plugin *const built_in[] = {
+    &sb_plugin_request_termination,
+};
+
+enum { BUILT_IN = sizeof built_in / sizeof *built_in };
+
+static const struct sb_plugin *all[BUILT_IN + SB_PLUGINS_LOADED_MAX + 1];
+static size_t count;
+
+int sb_plugin_order(const struct sb_plugin *a, const struct sb_plugin *b)
+{
+    if (a->priority != b->priority)
+        return a->priority > b->priority ? -1 : 1;
+    return -strcmp(a->name, b->name);
+}
+
+static int in_order(const void *a, const void *b)
+{
+    return sb_plugin_order(*(const struct sb_plugin *const *)a,
+                           *(const struct sb_plugin *const *)b);
+}
+
+/* Before main, so that no thread can be early. */
+__attribute__((constructor)) static void sort_built_in(void)
+{
+    memcpy(all, built_in, sizeof built_in);
+    count = BUILT_IN;
+    qsort(all, count, sizeof *all, in_order);
+}
+
+enum sb_rc sb_plugins_add(const struct sb_plugin *plugin, struct sb_err *err)
+{
+    if (sb_plugin_find(sb_str_c(plugin->name)))
+        return sb_err_set(err, SB_CONFLICT, "a plugin '%s' is there already", plugin->name);
+    if (count == BUILT_IN + SB_PLUGINS_LOADED_MAX)
+        return sb_err_set(err, SB_TOOLARGE, "more than %d plugins", SB_PLUGINS_LOADED_MAX);
+    all[count++] = plugin;
+    qsort(all, count, sizeof *all, in_order);
+    return SB_OK;
+}
+
+const struct sb_plugin *sb_plugin_find(struct sb_str name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (sb_str_is(name, all[i]->name))
+            return all[i];
+    return NULL;
+}
+
+const struct sb_plugin *const *sb_plugins(void)
+{
+    return all;
+}

@@ -1,0 +1,13 @@
+/* registry.h - who fills the registry of plugin.h. */
+#ifndef SB_DATAPLANE_PLUGINS_REGISTRY_H
+#define SB_DATAPLANE_PLUGINS_REGISTRY_H
+
+#include "dataplane/plugins/plugin.h"
+
+enum { SB_PLUGINS_LOADED_MAX = 64 };
+
+/* Adds a plugin that came from a shared object; it must live as long as the process. Only at the
+ * start, before there are threads. SB_CONFLICT: the name is taken. */
+SB_MUST enum sb_rc sb_plugins_add(const struct sb_plugin *plugin, struct sb_err *err);
+
+#endif
