@@ -10,6 +10,7 @@ static const struct sb_cli_verb verbs[] = {
     {"check", sb_verb_check, "check a configuration file"},
     {"config", sb_verb_config, "parse, import and export declarative configuration"},
     {"drain", sb_verb_drain, "make the node report itself as not ready"},
+    {"explain", sb_verb_explain, "say which route takes a request, and why the others do not"},
     {"health", sb_verb_health, "say whether the node runs"},
     {"migrations", sb_migrations_main, "make and upgrade the database schema"},
     {"prepare", sb_verb_prepare, "make the prefix directory ready"},

@@ -20,6 +20,16 @@ static const struct sb_cli_flag *flag_of(const struct sb_cli_flag *flags, struct
     return NULL;
 }
 
+static bool store_another(const struct sb_cli_flag *f, const char *value, struct sb_cli_texts *list)
+{
+    if (list->count == SB_CLI_TEXTS_MAX) {
+        fprintf(stderr, "Error: --%s is given more than %d times\n", f->name, SB_CLI_TEXTS_MAX);
+        return false;
+    }
+    list->items[list->count++] = value;
+    return true;
+}
+
 static bool store(const struct sb_cli_flag *f, const char *value, void *options)
 {
     char *to = (char *)options + f->at;
@@ -36,6 +46,8 @@ static bool store(const struct sb_cli_flag *f, const char *value, void *options)
             return true;
         fprintf(stderr, "Error: --%s must be a number, got '%s'\n", f->name, value);
         return false;
+    case SB_CLI_TEXTS:
+        return store_another(f, value, (void *)to);
     }
     return false;
 }

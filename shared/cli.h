@@ -7,10 +7,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum sb_cli_type { SB_CLI_TEXT, SB_CLI_NUMBER, SB_CLI_SWITCH };
+enum sb_cli_type { SB_CLI_TEXT, SB_CLI_NUMBER, SB_CLI_SWITCH, SB_CLI_TEXTS };
+
+/* The values of a flag that may be given several times. */
+enum { SB_CLI_TEXTS_MAX = 64 };
+struct sb_cli_texts {
+    size_t count;
+    const char *items[SB_CLI_TEXTS_MAX];
+};
 
 /* One flag: where its value goes is an offset into the caller's options struct (const char *,
- * double, or bool). Flags are given as --name VALUE, --name=VALUE, or -x VALUE. */
+ * double, bool, or struct sb_cli_texts). Flags are given as --name VALUE, --name=VALUE, or -x
+ * VALUE. */
 struct sb_cli_flag {
     const char *name; /* without dashes */
     char letter;      /* 0: none */

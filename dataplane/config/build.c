@@ -602,6 +602,11 @@ struct sb_model *sb_builder_model(struct sb_builder *b)
     return b->model;
 }
 
+struct sb_router_builder *sb_builder_routes(struct sb_builder *b)
+{
+    return b->routes;
+}
+
 static void free_product(struct product *p)
 {
     free(p->trouble);

@@ -32,6 +32,9 @@ struct sb_model *sb_builder_model(struct sb_builder *b);
 const struct sb_snapshot *sb_builder_build(struct sb_builder *b, uint64_t version);
 void sb_builder_retire(struct sb_builder *b, const struct sb_snapshot *snap);
 
+/* The router's own builder, for explaining (router.h). */
+struct sb_router_builder *sb_builder_routes(struct sb_builder *b);
+
 /* Entities that are stored but not served: how many; as a list (config.h: sb_config_left_out); and
  * a number that differs after every change of the list. */
 size_t sb_builder_left_out_count(const struct sb_builder *b);

@@ -192,16 +192,7 @@ static enum sb_rc follow(struct sb_config *c, bool look, struct sb_err *err)
 /* Replaces the model by rows of all kinds. */
 static void load_rows(struct sb_config *c, const struct sb_value *rows, const char *hash)
 {
-    struct sb_model *model = sb_builder_model(c->builder);
-    const struct sb_member *kind;
-    const struct sb_value *row;
-
-    sb_model_replace_begin(model);
-    sb_object_each (kind, rows) {
-        sb_array_each (row, kind->value)
-            sb_model_put(model, kind->key, row, true);
-    }
-    sb_model_replace_end(model, NULL);
+    sb_model_replace_all(sb_builder_model(c->builder), rows);
     snprintf(c->meta.hash, sizeof c->meta.hash, "%s", hash);
     pthread_mutex_lock(&c->shared.lock);
     c->shared.state.loads++;

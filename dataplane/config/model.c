@@ -411,6 +411,19 @@ void sb_model_replace_end(struct sb_model *m, const char *kind)
     }
 }
 
+void sb_model_replace_all(struct sb_model *m, const struct sb_value *rows)
+{
+    const struct sb_member *kind;
+    const struct sb_value *row;
+
+    sb_model_replace_begin(m);
+    sb_object_each (kind, rows) {
+        sb_array_each (row, kind->value)
+            sb_model_put(m, kind->key, row, true);
+    }
+    sb_model_replace_end(m, NULL);
+}
+
 struct sb_value *sb_node_row(const struct sb_node *node, struct sb_arena *a)
 {
     struct sb_value *row = NULL;

@@ -88,6 +88,8 @@ void sb_model_drop(struct sb_model *m, struct sb_str kind, struct sb_str id);
  */
 void sb_model_replace_begin(struct sb_model *m);
 void sb_model_replace_end(struct sb_model *m, const char *kind);
+/* The rows, {entity: [rows]}, in the place of all that there are. */
+void sb_model_replace_all(struct sb_model *m, const struct sb_value *rows);
 
 /* Marks a node to be built anew; its users, when it was and they must too. */
 void sb_model_touch(struct sb_model *m, struct sb_node *node);

@@ -6,18 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "dataplane/config/context.h"
-#include "dataplane/process/options.h"
+#include "dataplane/process/job.h"
 #include "dataplane/process/verbs.h"
 #include "schema/declarative.h"
-#include "schema/store.h"
 #include "shared/yaml.h"
-
-enum { FILE_LEN_MAX = 1 << 30 };
 
 static const char default_file[] = "kong.yml";
 
@@ -39,39 +34,7 @@ static const char example[] =
     "#   keyauth_credentials:\n"
     "#   - key: my-key\n";
 
-/* What every command has at hand. */
-struct job {
-    struct sb_arena *arena;
-    struct sb_settings *settings;
-    struct sb_schema_ctx ctx;
-    struct sb_pg *pg;
-    struct sb_store *store;
-};
-
-static void job_release(struct job *job)
-{
-    sb_store_free(job->store);
-    sb_pg_free(job->pg);
-    sb_settings_free(job->settings);
-    sb_arena_free(job->arena);
-}
-
 /* -- reading and writing files ---------------------------------------------------------------- */
-
-static bool read_text(struct job *job, const char *path, struct sb_str *out)
-{
-    struct sb_buf b;
-    bool ok;
-
-    sb_buf_init(&b, FILE_LEN_MAX);
-    ok = sb_buf_read_file(&b, path);
-    if (ok)
-        *out = sb_arena_str(job->arena, sb_buf_get(&b));
-    else
-        sb_options_fail("%s: %s", path, strerror(errno));
-    sb_buf_release(&b);
-    return ok;
-}
 
 /* Writes a file that must not exist yet. */
 static int write_new(const char *path, struct sb_str text)
@@ -89,52 +52,22 @@ static int write_new(const char *path, struct sb_str text)
     return ok ? 0 : 1;
 }
 
-/* Validated rows of the file; NULL when it is refused, which has been said. */
-static struct sb_value *load_file(struct job *job, const char *path)
-{
-    struct sb_kong_error e = {0};
-    struct sb_value *doc, *rows;
-    char hash[33];
-    struct sb_str text;
-    struct sb_err err;
-
-    if (!read_text(job, path, &text))
-        return NULL;
-    if (sb_declarative_text(job->arena, text, path, &doc, &err)) {
-        sb_options_fail("Failed parsing:\n%s", err.text);
-        return NULL;
-    }
-    if (sb_declarative_load(&job->ctx, doc, text, &rows, hash, &e)) {
-        sb_options_fail("Failed parsing:\n%.*s", SB_ARG(sb_declarative_pretty(job->arena, &e)));
-        return NULL;
-    }
-    return rows;
-}
-
 /* -- the database ----------------------------------------------------------------------------- */
 
-static bool connect_database(struct job *job, const char *command)
+/* db_import and db_export have nothing to do without a database. */
+static bool needs_database(struct sb_job *job, const char *command)
 {
-    struct sb_pg_config config;
-    struct sb_err err;
-
-    if (strcmp(sb_settings_str(job->settings, "database"), "off") == 0) {
-        sb_options_fail("'kong config %s' only works with a database.%s", command,
-                        strcmp(command, "db_import") == 0
-                            ? "\nWhen using database=off, reload your declarative configuration\n"
-                              "using the /config endpoint."
-                            : "");
-        return false;
-    }
-    sb_settings_pg(job->settings, false, &config);
-    if (sb_pg_connect(&config, &job->pg, &err) == SB_OK &&
-        sb_store_pg(job->pg, &job->store, &err) == SB_OK)
-        return true;
-    sb_options_fail("%s", err.text);
+    if (strcmp(sb_settings_str(job->settings, "database"), "off") != 0)
+        return sb_job_connect(job);
+    sb_options_fail("'kong config %s' only works with a database.%s", command,
+                    strcmp(command, "db_import") == 0
+                        ? "\nWhen using database=off, reload your declarative configuration\n"
+                          "using the /config endpoint."
+                        : "");
     return false;
 }
 
-static enum sb_rc put_all(struct job *job, const struct sb_value *rows, struct sb_err *err)
+static enum sb_rc put_all(struct sb_job *job, const struct sb_value *rows, struct sb_err *err)
 {
     enum sb_rc rc = SB_OK;
 
@@ -152,7 +85,7 @@ static enum sb_rc put_all(struct job *job, const struct sb_value *rows, struct s
     return rc;
 }
 
-static enum sb_rc import(struct job *job, const struct sb_value *rows, struct sb_err *err)
+static enum sb_rc import(struct sb_job *job, const struct sb_value *rows, struct sb_err *err)
 {
     enum sb_rc rc = sb_store_begin(job->store, err);
 
@@ -164,46 +97,28 @@ static enum sb_rc import(struct job *job, const struct sb_value *rows, struct sb
     return rc;
 }
 
-static enum sb_rc export_rows(struct job *job, struct sb_value **out, struct sb_err *err)
-{
-    struct sb_value *all = sb_value_object(job->arena);
-    enum sb_rc rc = sb_pg_exec(job->pg, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", err);
-
-    for (const struct sb_entity *const *kind = sb_entities(); !rc && *kind; kind++) {
-        struct sb_value *rows;
-
-        if ((*kind)->flags & SB_E_NO_EXPORT || strcmp((*kind)->name, "workspaces") == 0)
-            continue;
-        rc = sb_store_rows(job->store, job->arena, *kind, NULL, 0, &rows, err);
-        if (!rc && rows->count)
-            sb_object_set(job->arena, all, sb_str_c((*kind)->name), rows);
-    }
-    *out = all;
-    return rc;
-}
-
 /* -- commands --------------------------------------------------------------------------------- */
 
-static int run_init(struct job *job, const char *path)
+static int run_init(struct sb_job *job, const char *path)
 {
     (void)job;
     return write_new(path ? path : default_file, SB_STR(example));
 }
 
-static int run_parse(struct job *job, const char *path)
+static int run_parse(struct sb_job *job, const char *path)
 {
-    if (!load_file(job, path))
+    if (!sb_job_load_file(job, path))
         return 1;
     puts("parse successful");
     return 0;
 }
 
-static int run_import(struct job *job, const char *path)
+static int run_import(struct sb_job *job, const char *path)
 {
     struct sb_value *rows;
     struct sb_err err;
 
-    if (!connect_database(job, "db_import") || !(rows = load_file(job, path)))
+    if (!needs_database(job, "db_import") || !(rows = sb_job_load_file(job, path)))
         return 1;
     puts("parse successful, beginning import");
     if (import(job, rows, &err))
@@ -212,7 +127,7 @@ static int run_import(struct job *job, const char *path)
     return 0;
 }
 
-static int run_export(struct job *job, const char *path)
+static int run_export(struct sb_job *job, const char *path)
 {
     struct sb_value *rows;
     struct sb_buf text;
@@ -222,9 +137,9 @@ static int run_export(struct job *job, const char *path)
     path = path ? path : default_file;
     if (access(path, F_OK) == 0)
         return sb_options_fail("%s already exists. Will not overwrite it.", path);
-    if (!connect_database(job, "db_export"))
+    if (!needs_database(job, "db_export"))
         return 1;
-    if (export_rows(job, &rows, &err))
+    if (sb_job_stored_rows(job, &rows, &err))
         return sb_options_fail("%s", err.text);
     sb_buf_init(&text, 0);
     sb_yaml_write(&text, sb_declarative_dump(&job->ctx, rows));
@@ -235,7 +150,7 @@ static int run_export(struct job *job, const char *path)
 
 static const struct command {
     const char *name;
-    int (*run)(struct job *job, const char *path);
+    int (*run)(struct sb_job *job, const char *path);
     bool needs_file;
 } commands[] = {
     {"init", run_init, false},
@@ -264,7 +179,7 @@ static const struct command *command_of(const char *name)
 int sb_verb_config(int argc, char **argv)
 {
     const struct command *command;
-    struct job job = {0};
+    struct sb_job job;
     struct sb_options o;
     int rest, code = 1;
 
@@ -279,12 +194,9 @@ int sb_verb_config(int argc, char **argv)
     if (command->needs_file && rest < 3)
         return sb_options_fail(
             "expected a declarative configuration file; see `kong config --help`");
-    job.settings = sb_options_settings(&o);
-    job.arena = sb_arena_new(0);
-    if (job.settings) {
-        job.ctx = sb_context(job.settings, job.arena);
+    sb_job_begin(&job, &o);
+    if (job.settings)
         code = command->run(&job, rest > 2 ? argv[2] : NULL);
-    }
-    job_release(&job);
+    sb_job_end(&job);
     return code;
 }

@@ -9,6 +9,8 @@ struct sb_options {
     const char *conf, *prefix, *nginx_conf, *nginx_conf_flags;
     bool run_migrations, all, verbose, debug;
     double db_timeout_s, lock_timeout_s, timeout_s, wait_s;
+    const char *config, *sni, *client_ip;
+    struct sb_cli_texts headers;
 };
 
 /* Which flags a verb takes, beside -h, --v and --vv. */
@@ -20,6 +22,7 @@ enum {
     SB_OPT_TIMEOUT = 16,
     SB_OPT_WAIT = 32,
     SB_OPT_ALL = 64,
+    SB_OPT_REQUEST = 128, /* --config, -H, --sni, --client-ip: of explain */
 };
 
 /* Reads the flags; false when the verb is to end with exit code 1 (said on stderr): a wrong flag,

@@ -17,5 +17,6 @@ int sb_verb_health(int argc, char **argv);
 int sb_verb_drain(int argc, char **argv);
 
 int sb_verb_config(int argc, char **argv);
+int sb_verb_explain(int argc, char **argv);
 
 #endif

@@ -67,6 +67,16 @@ static struct sb_str host_why(struct explainer *x, const struct sb_rule *rule)
                            (int)x->l.port, SB_ARG(list_text(x->a, rule->hosts, rule->nhosts)));
 }
 
+/* The name as people write it: rules hold it with underscores. */
+static struct sb_str header_text(struct sb_arena *a, struct sb_str name)
+{
+    char *text = sb_arena_alloc(a, name.len + 1);
+
+    for (size_t i = 0; i < name.len; i++)
+        text[i] = name.p[i] == '_' ? '-' : name.p[i];
+    return sb_str_n(text, name.len);
+}
+
 static struct sb_str header_why(struct explainer *x, const struct sb_rule *rule)
 {
     for (size_t i = 0; i < rule->nheaders; i++) {
@@ -74,9 +84,11 @@ static struct sb_str header_why(struct explainer *x, const struct sb_rule *rule)
         struct sb_rule one = {.headers = h, .nheaders = 1};
 
         if (!sb_has_header(&x->l, &one))
-            return sb_arena_printf(x->a, "headers: the request has no %.*s", SB_ARG(h->name));
+            return sb_arena_printf(x->a, "headers: the request has no %.*s",
+                                   SB_ARG(header_text(x->a, h->name)));
         if (!sb_fits_headers(&x->l, &one))
-            return sb_arena_printf(x->a, "headers: %.*s has another value", SB_ARG(h->name));
+            return sb_arena_printf(x->a, "headers: %.*s has another value",
+                                   SB_ARG(header_text(x->a, h->name)));
     }
     return (struct sb_str){NULL, 0};
 }
