@@ -487,6 +487,27 @@ struct sb_arena *sb_exchange_arena(struct sb_exchange *x)
     return x->arena;
 }
 
+struct sb_hook_state {
+    struct sb_hook_state *next;
+    const void *owner;
+    _Alignas(16) char data[];
+};
+
+void *sb_exchange_state(struct sb_exchange *x, const void *owner, size_t len)
+{
+    struct sb_hook_state *s = x->states;
+
+    while (s && s->owner != owner)
+        s = s->next;
+    if (s)
+        return s->data;
+    s = sb_arena_zero(sb_exchange_arena(x), sizeof *s + len);
+    s->owner = owner;
+    s->next = x->states;
+    x->states = s;
+    return s->data;
+}
+
 struct event_base *sb_exchange_loop(struct sb_exchange *x)
 {
     return x->w->base;

@@ -106,6 +106,7 @@ struct sb_exchange {
     struct sb_str client_ip; /* after real-ip */
     struct sb_request_body body;
     struct sb_header_change *request_changes, *response_changes;
+    struct sb_hook_state *states; /* of hooks that keep something */
 
     /* The route */
     struct sb_router_match match;

@@ -103,6 +103,9 @@ void sb_exchange_resume_again(struct sb_exchange *x);
 
 /* The exchange's memory: freed when it ends. */
 struct sb_arena *sb_exchange_arena(struct sb_exchange *x);
+/* Memory of a hook's own: zeroed at first, the same at each further call with that owner (its
+ * config, say), in every phase, until the exchange ends. */
+void *sb_exchange_state(struct sb_exchange *x, const void *owner, size_t len);
 struct event_base *
 sb_exchange_loop(struct sb_exchange *x); /* the worker's, for timers and sockets */
 
