@@ -18,6 +18,7 @@
 
 #include "dataplane/admin/tls.h"
 #include "dataplane/listen/options.h"
+#include "dataplane/listen/sockets.h"
 #include "shared/buf.h"
 #include "shared/clock.h"
 #include "shared/json.h"
@@ -192,25 +193,6 @@ static struct evhttp *new_server(struct sb_serve *s)
     return http;
 }
 
-static enum sb_rc open_socket(const struct sb_listen *l, int *out)
-{
-    int on = 1, fd = socket(l->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int only = l->ipv6only;
-
-    if (fd < 0)
-        return SB_IO;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (l->addr.ss_family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
-    if (bind(fd, (const struct sockaddr *)&l->addr, l->addr_len) ||
-        listen(fd, l->backlog > 0 ? l->backlog : 511)) {
-        close(fd);
-        return SB_IO;
-    }
-    *out = fd;
-    return SB_OK;
-}
-
 static enum sb_rc listen_on(struct sb_serve *s, const struct sb_listen *l, struct sb_err *err)
 {
     struct evhttp **server = l->ssl ? &s->tls : &s->plain;
@@ -222,7 +204,7 @@ static enum sb_rc listen_on(struct sb_serve *s, const struct sb_listen *l, struc
         if (rc)
             return rc;
     }
-    if (open_socket(l, &fd))
+    if (sb_sockets_open(l, SOCK_STREAM, &fd))
         return sb_err_set(err, SB_IO, "%s: cannot listen on %.*s: %s", s->config.listen,
                           SB_ARG(l->text), strerror(errno));
     if (!*server) {

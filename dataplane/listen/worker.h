@@ -57,6 +57,7 @@ struct sb_message {
 };
 
 struct sb_listener {
+    struct sb_listener *next; /* of the worker's */
     const struct sb_listen *listen;
     struct sb_worker *w;
     int fd;
@@ -95,7 +96,6 @@ struct sb_worker {
     char date[32], local_date[32];
 
     struct sb_listener *listeners;
-    size_t nlisteners;
     bool open; /* the listeners accept */
     bool draining, stopping;
 

@@ -13,7 +13,6 @@
 
 #include <errno.h>
 #include <event2/thread.h>
-#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -23,6 +22,7 @@
 #include "dataplane/http/access_log.h"
 #include "dataplane/http/client.h"
 #include "dataplane/http/exchange.h"
+#include "dataplane/listen/sockets.h"
 #include "dataplane/listen/tls.h"
 #include "dataplane/listen/worker.h"
 #include "dataplane/upstream/resolver.h"
@@ -198,14 +198,12 @@ static struct sb_message *take_messages(struct sb_worker *w)
 
 static void close_listeners(struct sb_worker *w)
 {
-    for (size_t i = 0; i < w->nlisteners; i++) {
-        if (w->listeners[i].fd < 0)
-            continue;
-        event_del(&w->listeners[i].event);
-        sb_timer_remove(&w->listeners[i].pause, &w->wheel);
-        close(w->listeners[i].fd);
-        w->listeners[i].fd = -1;
+    for (struct sb_listener *l = w->listeners; l; l = l->next) {
+        event_del(&l->event);
+        sb_timer_remove(&l->pause, &w->wheel);
+        close(l->fd);
     }
+    w->listeners = NULL;
 }
 
 void sb_worker_client_gone(struct sb_worker *w)
@@ -217,8 +215,8 @@ void sb_worker_client_gone(struct sb_worker *w)
 /* Nobody is let in before there is something to serve: until then the kernel keeps them waiting. */
 static void open_doors(struct sb_worker *w)
 {
-    for (size_t i = 0; !w->open && i < w->nlisteners; i++)
-        event_add(&w->listeners[i].event, NULL);
+    for (struct sb_listener *l = w->listeners; !w->open && l; l = l->next)
+        event_add(&l->event, NULL);
     w->open = true;
 }
 
@@ -266,46 +264,6 @@ void sb_workers_publish(struct sb_workers *ws, const struct sb_snapshot *snap,
 
 /* -- listeners -- */
 
-static bool set_option(int fd, int level, int name, int value)
-{
-    return setsockopt(fd, level, name, &value, sizeof value) == 0;
-}
-
-static void set_keepalive(int fd, const struct sb_listen *l)
-{
-    if (!l->so_keepalive_set)
-        return;
-    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, l->so_keepalive);
-    if (l->keepalive_idle_s)
-        set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, l->keepalive_idle_s);
-    if (l->keepalive_interval_s)
-        set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, l->keepalive_interval_s);
-    if (l->keepalive_count)
-        set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, l->keepalive_count);
-}
-
-/* Accepted sockets inherit TCP_NODELAY and keep-alive from the listener: no calls a connection. */
-static int open_listener(const struct sb_listen *l)
-{
-    int fd = socket(l->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-    if (fd < 0)
-        return -1;
-    set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    set_keepalive(fd, l);
-    if (l->addr.ss_family == AF_INET6)
-        set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, l->ipv6only);
-    if (l->deferred)
-        set_option(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, 1);
-    if (bind(fd, (const struct sockaddr *)&l->addr, l->addr_len) == 0 &&
-        listen(fd, l->backlog) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
 static void on_pause_over(struct sb_timer *t)
 {
     struct sb_listener *l = (struct sb_listener *)((char *)t - offsetof(struct sb_listener, pause));
@@ -343,21 +301,34 @@ static void on_accept(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-static enum sb_rc open_listeners(struct sb_worker *w, struct sb_err *err)
+static enum sb_rc open_listener(struct sb_worker *w, const struct sb_listen *listen,
+                                struct sb_err *err)
 {
-    w->listeners = SB_NEW_N(w->o->arena, struct sb_listener, w->o->nlistens ? w->o->nlistens : 1);
-    for (size_t i = 0; i < w->o->nlistens; i++) {
-        struct sb_listener *l = &w->listeners[w->nlisteners++];
+    struct sb_listener *l = SB_NEW(w->o->arena, struct sb_listener);
 
-        *l = (struct sb_listener){.listen = &w->o->listens[i], .w = w};
-        l->fd = open_listener(l->listen);
-        if (l->fd < 0)
-            return sb_err_set(err, SB_IO, "proxy_listen: cannot listen on %.*s: %s",
-                              SB_ARG(l->listen->text), strerror(errno));
-        event_assign(&l->event, w->base, l->fd, EV_READ | EV_PERSIST, on_accept, l);
-        sb_timer_init(&l->pause, on_pause_over);
-    }
+    *l = (struct sb_listener){.next = w->listeners, .listen = listen, .w = w};
+    if (sb_sockets_open(listen, SOCK_STREAM, &l->fd))
+        return sb_err_set(err, SB_IO, "proxy_listen: cannot listen on %.*s: %s",
+                          SB_ARG(listen->text), strerror(errno));
+    w->listeners = l;
+    event_assign(&l->event, w->base, l->fd, EV_READ | EV_PERSIST, on_accept, l);
+    sb_timer_init(&l->pause, on_pause_over);
     return SB_OK;
+}
+
+/* A listener of its own for each worker. Where the process before us had more workers, their
+ * sockets are shared out: each may hold connections that nobody has accepted. */
+static enum sb_rc open_listeners(struct sb_workers *ws, struct sb_err *err)
+{
+    enum sb_rc rc = SB_OK;
+
+    for (size_t i = 0; i < ws->o->nlistens; i++) {
+        const struct sb_listen *listen = &ws->o->listens[i];
+
+        for (unsigned k = 0; !rc && (k < ws->n || sb_sockets_waiting(listen, SOCK_STREAM)); k++)
+            rc = open_listener(&ws->w[k % ws->n], listen, err);
+    }
+    return rc;
 }
 
 /* -- threads -- */
@@ -389,7 +360,7 @@ static enum sb_rc init_worker(struct sb_workers *ws, struct sb_worker *w, struct
     w->resolver = sb_resolver_new(w);
     w->upstreams = sb_upstreams_new(w);
     w->access_log = ws->access ? sb_access_log_new(w, ws->access) : NULL;
-    return open_listeners(w, err);
+    return SB_OK;
 }
 
 static void release_worker(struct sb_worker *w)
@@ -443,6 +414,7 @@ static void free_workers(struct sb_workers *ws)
 {
     for (unsigned i = 0; i < ws->n; i++)
         release_worker(&ws->w[i]);
+    sb_sockets_release();
     sb_access_writer_free(ws->access);
     sb_tls_free(ws->tls);
     sb_proxy_options_free(ws->o);
@@ -512,6 +484,8 @@ enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_worker
     }
     for (unsigned i = 0; !rc && i < ws->n; i++)
         rc = init_worker(ws, &ws->w[i], err);
+    if (!rc)
+        rc = open_listeners(ws, err);
     if (!rc)
         rc = start_threads(ws, err);
     if (rc) {

@@ -13,6 +13,7 @@
 #include "dataplane/admin/admin.h"
 #include "dataplane/config/config.h"
 #include "dataplane/config/declared.h"
+#include "dataplane/listen/sockets.h"
 #include "dataplane/listen/workers.h"
 #include "dataplane/process/options.h"
 #include "dataplane/process/prefix.h"
@@ -182,6 +183,7 @@ enum sb_rc sb_server_run(const struct sb_options *options, const struct sb_setti
     if (rc) {
         take_down(&server, 0);
     } else {
+        sb_sockets_release();
         started(arg);
         take_down(&server, serve(&server, s, &signals));
     }
