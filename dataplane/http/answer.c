@@ -397,6 +397,7 @@ bool sb_answer_gather(struct sb_exchange *x, struct sb_gather *g)
     sb_gather_lit(g, "\r\n");
     if (x->req.version == 9 && !x->refused) /* HTTP/0.9 knows no heads */
         g->n = 0;
+    g->head = g->n;
     for (int i = 0; i < body.n && !no_body; i++)
         sb_gather_ref(g, body.iov[i].iov_base, body.iov[i].iov_len);
     x->body_sent = no_body ? 0 : len;

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "dataplane/http/exchange.h"
+#include "dataplane/http/downstream.h"
 #include "shared/log.h"
 
 enum { PIECES_MAX = 128 };
@@ -53,12 +53,8 @@ static void save_rest(struct sb_exchange *x, struct sb_str rest)
 
 void sb_body_continue(struct sb_exchange *x)
 {
-    static char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    struct iovec iov = {line, sizeof line - 1};
-
     x->body.continued = true;
-    if (sb_io_send(&x->c->io, &iov, 1))
-        x->c->close = true;
+    sb_down_continue(x);
 }
 
 /* Raw bytes: what is there, else from the socket. */
@@ -77,9 +73,7 @@ static enum sb_rc raw_bytes(struct sb_exchange *x, struct sb_str *raw)
         sb_body_continue(x);
     if (x->req.framing == SB_BODY_LENGTH && b->left < cap)
         cap = b->left;
-    if (!sb_io_can_read(&x->c->io))
-        return x->c->io.eof || x->c->io.failed ? SB_IO : SB_AGAIN;
-    rc = sb_io_read(&x->c->io, x->w->big, cap, &n);
+    rc = sb_down_read(x, x->w->big, cap, &n);
     if (rc)
         return rc == SB_AGAIN ? SB_AGAIN : SB_IO;
     *raw = sb_str_n(x->w->big, n);

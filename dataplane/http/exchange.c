@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 
 #include "dataplane/http/access_log.h"
+#include "dataplane/http/downstream.h"
 #include "dataplane/http/steps.h"
 #include "shared/log.h"
 
@@ -33,7 +34,7 @@ static void on_timer(struct sb_timer *t)
     struct sb_exchange *x = exchange_of(t);
 
     x->timed_out = true;
-    sb_client_run(x->c);
+    sb_down_wake(x);
 }
 
 enum sb_xstate sb_step_wait(struct sb_exchange *x, int64_t ms)
@@ -64,7 +65,7 @@ enum sb_xstate sb_step_error(struct sb_exchange *x, int status, const char *mess
 /* The client left, or can't be told anything any more. */
 enum sb_xstate sb_step_abandon(struct sb_exchange *x)
 {
-    x->c->close = true;
+    sb_down_abort(x);
     x->keep_alive = false;
     if (!x->head_sent && !x->empty)
         x->status = 499;

@@ -43,7 +43,12 @@ enum sb_xstate {
 /* How Server and Via call us. */
 #define SB_PRODUCT "silverback/" SB_VERSION
 
-enum { SB_X_IN_LEN = 4096, SB_X_HEADERS = 64, SB_X_HEADERS_MAX = 1000 };
+enum {
+    SB_X_IN_LEN = 4096,
+    SB_X_HEADERS = 64,
+    SB_X_HEADERS_MAX = 1000,
+    SB_DRAIN_MAX = 4 << 20, /* bytes of an unwanted body that we read to keep a connection */
+};
 
 /* A header to set or, with value.p NULL, to remove; add: beside others of its name. */
 struct sb_header_change {

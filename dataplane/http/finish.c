@@ -1,10 +1,6 @@
 /* finish.c - ANSWER, DRAIN: a response of our own, and what the client still has to say. */
+#include "dataplane/http/downstream.h"
 #include "dataplane/http/steps.h"
-
-enum {
-    LINGER_MS = 5000,
-    DRAIN_MAX = 4 << 20, /* bytes of an unwanted body that we read to keep a connection */
-};
 
 /* -- ANSWER, DRAIN, DONE -- */
 
@@ -16,7 +12,7 @@ static bool send_answer(struct sb_exchange *x)
     if (!x->body.complete && !x->refused && !x->body.continued && !x->rest.len)
         sb_body_continue(x); /* what the client sends next must be the body */
     sb_gather_init(&g, x->w);
-    return sb_answer_gather(x, &g) && !sb_io_send(&x->c->io, g.iov, g.n);
+    return sb_answer_gather(x, &g) && !sb_down_send(x, &g, true);
 }
 
 /* Our own answers pass the filters, too. One that breaks is logged, and the answer goes out. */
@@ -30,9 +26,9 @@ enum sb_xstate sb_step_answer(struct sb_exchange *x)
         if (!send_answer(x))
             return sb_step_abandon(x);
     }
-    if (x->timed_out || x->c->io.failed)
+    if (x->timed_out || sb_down_failed(x))
         return sb_step_abandon(x);
-    if (sb_io_pending(&x->c->io))
+    if (sb_down_pending(x))
         return sb_step_wait(x, x->w->o->send_timeout_ms);
     if (x->refused)
         return SB_X_DRAIN;
@@ -42,23 +38,7 @@ enum sb_xstate sb_step_answer(struct sb_exchange *x)
 /* The connection ends, but not before the client had a chance to read the answer. */
 static enum sb_xstate linger(struct sb_exchange *x)
 {
-    struct sb_io *io = &x->c->io;
-    size_t n;
-
-    x->c->close = true;
-    if (!io->closing) {
-        sb_io_shutdown(io);
-        (void)sb_step_wait(x, LINGER_MS);
-    }
-    while (sb_io_can_read(io)) {
-        if (sb_io_read(io, x->w->big, SB_BIG_LEN, &n))
-            break;
-        x->drained += n;
-    }
-    if (io->eof || io->failed || x->timed_out || x->drained > DRAIN_MAX)
-        return SB_X_DONE;
-    x->c->close = false;
-    return SB_X_WAIT;
+    return sb_down_linger(x) ? SB_X_DONE : SB_X_WAIT;
 }
 
 enum sb_xstate sb_step_drain(struct sb_exchange *x)
@@ -67,7 +47,7 @@ enum sb_xstate sb_step_drain(struct sb_exchange *x)
     enum sb_rc rc;
     int n;
 
-    if (!x->keep_alive || x->drained > DRAIN_MAX)
+    if (!x->keep_alive || x->drained > SB_DRAIN_MAX)
         return linger(x);
     while (!x->body.complete) {
         rc = sb_body_read(x, iov, 64, &n);
@@ -75,7 +55,7 @@ enum sb_xstate sb_step_drain(struct sb_exchange *x)
             x->drained += iov[i].iov_len;
         if (rc == SB_AGAIN && !x->timed_out)
             return sb_step_wait(x, x->w->o->body_timeout_ms);
-        if (rc || x->drained > DRAIN_MAX) {
+        if (rc || x->drained > SB_DRAIN_MAX) {
             x->keep_alive = false;
             return linger(x);
         }

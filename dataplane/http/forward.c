@@ -1,4 +1,5 @@
 /* forward.c - FILTER, FORWARD, TUNNEL: the upstream's response goes to the client. */
+#include "dataplane/http/downstream.h"
 #include "dataplane/http/steps.h"
 
 /* -- FILTER, FORWARD -- */
@@ -40,7 +41,7 @@ static bool send_response(struct sb_exchange *x)
         }
         if (!sb_response_body(x, &x->resp_rest, &g) || g.full)
             return false;
-        if (g.n && sb_io_send(&x->c->io, g.iov, g.n))
+        if (sb_down_send(x, &g, x->ended))
             return false;
     } while (x->resp_rest.len && !x->ended);
     return true;
@@ -51,8 +52,7 @@ enum sb_xstate sb_step_response_done(struct sb_exchange *x)
 {
     if (!x->body.complete)
         return SB_X_DRAIN;
-    if (!x->keep_alive)
-        x->c->close = true;
+    sb_down_finish(x);
     return SB_X_DONE;
 }
 
@@ -69,7 +69,7 @@ static enum sb_xstate upstream_ended(struct sb_exchange *x)
 
     sb_gather_init(&g, x->w);
     sb_response_eof(x, &g);
-    if (!x->ended || (g.n && sb_io_send(&x->c->io, g.iov, g.n)))
+    if (!x->ended || sb_down_send(x, &g, true))
         return truncated(x);
     return SB_X_FORWARD;
 }
@@ -80,7 +80,7 @@ static enum sb_xstate forward(struct sb_exchange *x)
     struct sb_upconn *u = x->u;
     size_t n;
 
-    while (!x->ended && !sb_io_pending(&x->c->io)) {
+    while (!x->ended && !sb_down_pending(x)) {
         enum sb_rc rc = SB_AGAIN;
 
         if (sb_io_can_read(&u->io) || u->io.eof || u->io.failed)
@@ -102,10 +102,9 @@ static enum sb_xstate forward(struct sb_exchange *x)
 
 enum sb_xstate sb_step_forward(struct sb_exchange *x)
 {
-    struct sb_client *c = x->c;
     enum sb_xstate next;
 
-    if (x->timed_out || c->io.failed)
+    if (x->timed_out || sb_down_failed(x))
         return truncated(x);
     if (!x->head_sent) {
         x->read_len = SB_BIG_LEN / 4;
@@ -113,7 +112,7 @@ enum sb_xstate sb_step_forward(struct sb_exchange *x)
             return truncated(x);
         if (x->status == 101)
             return SB_X_TUNNEL;
-        if (c->io.hup && x->body.complete && !x->ended)
+        if (sb_down_gone(x) && !x->ended)
             return truncated(x);
     }
     if (!x->ended) {
@@ -126,15 +125,15 @@ enum sb_xstate sb_step_forward(struct sb_exchange *x)
         }
         next = forward(x);
         if (next == SB_X_WAIT)
-            return sb_io_pending(&c->io) ? sb_step_wait(x, x->w->o->send_timeout_ms)
-                                         : sb_step_wait(x, x->service->read_timeout_ms);
+            return sb_down_pending(x) ? sb_step_wait(x, x->w->o->send_timeout_ms)
+                                      : sb_step_wait(x, x->service->read_timeout_ms);
         if (next != SB_X_FORWARD)
             return next;
     }
     if (x->u)
         sb_try_end(x, x->resp_reusable && x->resp_rest.len == 0);
-    return sb_io_pending(&c->io) ? sb_step_wait(x, x->w->o->send_timeout_ms)
-                                 : sb_step_response_done(x);
+    return sb_down_pending(x) ? sb_step_wait(x, x->w->o->send_timeout_ms)
+                              : sb_step_response_done(x);
 }
 
 /* -- TUNNEL -- */
@@ -156,7 +155,7 @@ static bool pass(struct sb_worker *w, struct sb_io *from, struct sb_io *to)
 
 enum sb_xstate sb_step_tunnel(struct sb_exchange *x)
 {
-    struct sb_io *client = &x->c->io, *upstream = &x->u->io;
+    struct sb_io *client = sb_down_socket(x), *upstream = &x->u->io;
 
     if (x->rest.len) { /* sent before it knew that we agree */
         union {
@@ -172,7 +171,7 @@ enum sb_xstate sb_step_tunnel(struct sb_exchange *x)
     if (x->timed_out || sb_io_flush(client) || sb_io_flush(upstream) ||
         !pass(x->w, client, upstream) || !pass(x->w, upstream, client)) {
         sb_try_end(x, false);
-        x->c->close = true;
+        sb_down_abort(x);
         return SB_X_DONE;
     }
     return sb_step_wait(x, x->service->read_timeout_ms);

@@ -18,6 +18,7 @@ struct sb_gather {
     char *at, *end; /* free scratch */
     bool full;      /* something did not fit: the message must not be sent */
     int n;
+    int head; /* how many of them are a response's head; set when its last line was written */
     struct iovec iov[SB_GATHER_MAX];
 };
 
@@ -26,7 +27,7 @@ static inline void sb_gather_init(struct sb_gather *g, struct sb_worker *w)
     g->at = w->scratch;
     g->end = w->scratch + SB_SCRATCH_LEN;
     g->full = false;
-    g->n = 0;
+    g->n = g->head = 0;
 }
 
 /* By reference. */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/http/downstream.h"
 #include "dataplane/http/steps.h"
 
 /* More room for a head that does not fit; what was parsed moves along. */
@@ -43,15 +44,11 @@ static enum sb_http_result parse_head(struct sb_exchange *x)
 
 static enum sb_xstate head_done(struct sb_exchange *x)
 {
-    sb_timer_off(&x->c->timer);
-    if (x->c->waiting) {
-        x->c->waiting = false;
-        sb_count(&x->w->stats.connections_waiting, (uint64_t)-1);
-    }
+    sb_down_head_done(x);
     x->rest = sb_str_n(x->in + x->req.len, x->in_len - x->req.len);
     sb_request_prepare(x);
     sb_body_init(x);
-    if (x->c->listener->listen->ssl && !x->c->io.ssl) {
+    if (x->c->listener->listen->ssl && !sb_down_tls(x)) {
         sb_step_refuse(x, 400);
         x->answer =
             (struct sb_answer){.status = 400,
@@ -83,10 +80,7 @@ enum sb_xstate sb_step_head(struct sb_exchange *x)
         }
         if (x->in_len == x->in_cap)
             grow_in(x);
-        if (!sb_io_can_read(&c->io) && !c->io.failed && !c->io.eof)
-            rc = SB_AGAIN;
-        else
-            rc = sb_io_read(&c->io, x->in + x->in_len, x->in_cap - x->in_len, &n);
+        rc = sb_down_read(x, x->in + x->in_len, x->in_cap - x->in_len, &n);
         if (rc == SB_AGAIN && x->in_len) {
             if (!x->timed_out)
                 return SB_X_WAIT; /* the client's timer runs */

@@ -1,4 +1,5 @@
 /* hooks.c - runs the plugins' hooks of a phase, one after the other, with pauses. */
+#include "dataplane/http/downstream.h"
 #include "dataplane/http/steps.h"
 #include "shared/log.h"
 
@@ -44,7 +45,7 @@ enum sb_rc sb_hooks_run(struct sb_exchange *x, const struct sb_hooks *hooks, enu
 void sb_exchange_resume(struct sb_exchange *x)
 {
     x->suspended = false;
-    sb_client_run(x->c);
+    sb_down_wake(x);
 }
 
 void sb_exchange_resume_again(struct sb_exchange *x)
@@ -57,5 +58,5 @@ void sb_exchange_resume_again(struct sb_exchange *x)
 enum sb_xstate sb_step_wait_for_hook(struct sb_exchange *x)
 {
     sb_timer_off(&x->timer);
-    return x->c->io.failed || (x->c->io.hup && x->body.complete) ? sb_step_abandon(x) : SB_X_WAIT;
+    return sb_down_gone(x) ? sb_step_abandon(x) : SB_X_WAIT;
 }

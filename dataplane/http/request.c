@@ -5,7 +5,7 @@
  */
 #include <arpa/inet.h>
 
-#include "dataplane/http/exchange.h"
+#include "dataplane/http/downstream.h"
 
 #define BIT(name) (UINT64_C(1) << SB_H_##name)
 
@@ -118,7 +118,7 @@ void sb_request_prepare(struct sb_exchange *x)
 
     make_id(x);
     note_host(x);
-    x->https = c->io.ssl != NULL;
+    x->https = sb_down_tls(x);
     x->head_method = sb_str_is(x->req.method, "HEAD");
     x->keep_alive = x->req.version >= 11 ? !sb_http_list_has(connection, SB_STR("close"))
                                          : sb_http_list_has(connection, SB_STR("keep-alive"));

@@ -219,6 +219,7 @@ void sb_response_head(struct sb_exchange *x, struct sb_gather *g)
     gateway_headers(x, g);
     sb_debug_headers(x, g);
     sb_gather_lit(g, "\r\n");
+    g->head = g->n;
 }
 
 /* -- the body -- */

@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "dataplane/http/downstream.h"
 #include "dataplane/http/steps.h"
 #include "shared/log.h"
 
@@ -173,9 +174,7 @@ enum sb_xstate sb_step_connect(struct sb_exchange *x)
         return send_request(x);
     if (rc != SB_AGAIN)
         return upstream_failed(x, 502);
-    if (x->c->io.failed || (x->c->io.hup && x->body.complete))
-        return sb_step_abandon(x);
-    return SB_X_WAIT;
+    return sb_down_gone(x) ? sb_step_abandon(x) : SB_X_WAIT;
 }
 
 /* -- REPLY -- */
@@ -262,11 +261,6 @@ static enum sb_xstate take_reply(struct sb_exchange *x, const char *p, size_t le
     return SB_X_FILTER;
 }
 
-static bool client_gone(const struct sb_exchange *x)
-{
-    return x->c->io.failed || (x->c->io.hup && x->body.complete);
-}
-
 /* More of the request's body, as far as it goes. SB_X_REPLY: all well. */
 enum sb_xstate sb_try_pump(struct sb_exchange *x, enum sb_xstate state)
 {
@@ -318,7 +312,7 @@ enum sb_xstate sb_step_reply(struct sb_exchange *x)
     }
     if (u->io.failed)
         return upstream_failed(x, 502);
-    if (client_gone(x))
+    if (sb_down_gone(x))
         return sb_step_abandon(x);
     return wait_for_reply(x);
 }

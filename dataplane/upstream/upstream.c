@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "dataplane/http/exchange.h"
+#include "dataplane/http/downstream.h"
 #include "dataplane/upstream/balancer.h"
 #include "dataplane/upstream/tls_client.h"
 #include "shared/log.h"
@@ -57,7 +57,7 @@ static void on_resolved(struct sb_waiter *waiter)
     struct sb_exchange *x =
         (struct sb_exchange *)((char *)pick - offsetof(struct sb_exchange, pick));
 
-    sb_client_run(x->c);
+    sb_down_wake(x);
 }
 
 void sb_sockaddr_set_port(union sb_sockaddr *addr, uint16_t port)
@@ -296,7 +296,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     sb_io_note(&u->io, what);
     if (u->x)
-        sb_client_run(u->x->c);
+        sb_down_wake(u->x);
     else if (!still_good(u))
         close_connection(u);
 }

@@ -1,0 +1,52 @@
+/* downstream.c - HTTP/1: what an exchange has to do with its connection now and then. */
+#include "dataplane/http/downstream.h"
+
+#include "dataplane/http/steps.h"
+
+enum { LINGER_MS = 5000 };
+
+void sb_down_head_done(struct sb_exchange *x)
+{
+    struct sb_client *c = x->c;
+
+    sb_timer_off(&c->timer);
+    if (!c->waiting)
+        return;
+    c->waiting = false;
+    sb_count(&x->w->stats.connections_waiting, (uint64_t)-1);
+}
+
+void sb_down_continue(struct sb_exchange *x)
+{
+    static char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct iovec iov = {line, sizeof line - 1};
+
+    if (sb_io_send(&x->c->io, &iov, 1))
+        x->c->close = true;
+}
+
+bool sb_down_linger(struct sb_exchange *x)
+{
+    struct sb_io *io = &x->c->io;
+    size_t n;
+
+    x->c->close = true;
+    if (!io->closing) {
+        sb_io_shutdown(io);
+        (void)sb_step_wait(x, LINGER_MS);
+    }
+    while (sb_io_can_read(io)) {
+        if (sb_io_read(io, x->w->big, SB_BIG_LEN, &n))
+            break;
+        x->drained += n;
+    }
+    if (io->eof || io->failed || x->timed_out || x->drained > SB_DRAIN_MAX)
+        return true;
+    x->c->close = false;
+    return false;
+}
+
+struct sb_io *sb_down_socket(struct sb_exchange *x)
+{
+    return &x->c->io;
+}
