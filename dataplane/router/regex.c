@@ -1,17 +1,23 @@
 #include "dataplane/router/regex.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "shared/arena.h"
 #include "shared/buf.h"
+#include "shared/log.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
-/* STEPS_MAX: what one run may cost. A pattern that backtracks honestly stays far below. */
+/* STEPS_MAX: what one run may cost from one place of the subject; a pattern that backtracks
+ * honestly stays far below. A search begins at every place, so a long subject leaves less to each,
+ * SEARCH_STEPS in all, but never less than STEPS_MIN. */
 enum {
-    STEPS_MAX = 20000,
+    STEPS_MAX = 200000,
+    STEPS_MIN = 128,
+    SEARCH_STEPS = 4000000,
     CAPTURES_MAX = 64,
     JIT_STACK_MIN = 32 << 10,
     JIT_STACK_MAX = 512 << 10,
@@ -27,6 +33,7 @@ struct sb_router_regex {
     enum literal literal;
     struct sb_str text, head; /* owned */
     uint32_t groups, tail;    /* tail: the group that we appended, PCRE paths only */
+    atomic_flag reported;     /* that it ran into a limit */
 };
 
 /* -- a thread's own scratch: made once, so that matching takes no memory ---------------------- */
@@ -69,7 +76,6 @@ static struct scratch *scratch_get(void)
     mine->limits = pcre2_match_context_create(NULL);
     mine->stack = pcre2_jit_stack_create(JIT_STACK_MIN, JIT_STACK_MAX, NULL);
     sb_assert(mine->one && mine->all && mine->limits && mine->stack);
-    pcre2_set_match_limit(mine->limits, STEPS_MAX);
     pcre2_jit_stack_assign(mine->limits, NULL, mine->stack);
     pthread_setspecific(scratch_key, mine);
     return mine;
@@ -186,15 +192,16 @@ static void set_head(struct sb_router_regex *re, struct sb_str pattern)
 static const struct {
     uint32_t options;
     const char *before, *after;
-    bool rust, lower;
+    bool rust, lower, anywhere;
 } kinds[] = {
 #define RUST (PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF | PCRE2_DOLLAR_ENDONLY)
     [SB_REGEX_PATH] = {RUST, "^", "", .rust = true},
-    [SB_REGEX_SEARCH] = {RUST, "", "", .rust = true},
-    [SB_REGEX_HEADER] = {RUST | PCRE2_CASELESS, "", "", .rust = true, .lower = true},
+    [SB_REGEX_SEARCH] = {RUST, "", "", .rust = true, .anywhere = true},
+    [SB_REGEX_HEADER] = {RUST | PCRE2_CASELESS, "", "", .rust = true, .lower = true,
+                         .anywhere = true},
     /* The tail tells what follows the match; a top-level '|' leaves it to the last alternative. */
     [SB_REGEX_PCRE_PATH] = {PCRE2_ANCHORED, "", "(?<sb_tail>.*)"},
-    [SB_REGEX_PCRE_HEADER] = {PCRE2_CASELESS, "", ""},
+    [SB_REGEX_PCRE_HEADER] = {PCRE2_CASELESS, "", "", .anywhere = true},
 #undef RUST
 };
 
@@ -284,6 +291,30 @@ struct sb_str sb_regex_head(const struct sb_router_regex *re)
 
 /* -- matching --------------------------------------------------------------------------------- */
 
+static uint32_t steps_for(const struct sb_router_regex *re, size_t len)
+{
+    if (!kinds[re->kind].anywhere || len < SEARCH_STEPS / STEPS_MAX)
+        return STEPS_MAX;
+    return len < SEARCH_STEPS / STEPS_MIN ? (uint32_t)(SEARCH_STEPS / len) : STEPS_MIN;
+}
+
+/* A run that a limit ended is no match; said once a regex, for someone wrote it and wonders. */
+static bool run(const struct sb_router_regex *re, struct scratch *s, struct sb_str subject,
+                pcre2_match_data *groups)
+{
+    int code;
+
+    pcre2_set_match_limit(s->limits, steps_for(re, subject.len));
+    code = pcre2_match(re->code, (PCRE2_SPTR)(subject.p ? subject.p : ""), subject.len, 0, 0,
+                       groups, s->limits);
+    if ((code == PCRE2_ERROR_MATCHLIMIT || code == PCRE2_ERROR_JIT_STACKLIMIT) &&
+        !atomic_flag_test_and_set(&((struct sb_router_regex *)re)->reported))
+        sb_warn("the regex '%.*s' takes too many steps on a text of %zu bytes: it does not match "
+                "there; write it without nested repetition",
+                SB_ARG(re->text), subject.len);
+    return code >= 0;
+}
+
 bool sb_regex_match(const struct sb_router_regex *re, struct sb_str subject, size_t *start,
                     size_t *end, unsigned *runs)
 {
@@ -299,8 +330,7 @@ bool sb_regex_match(const struct sb_router_regex *re, struct sb_str subject, siz
         return true;
     ++*runs;
     s = scratch_get();
-    if (pcre2_match(re->code, (PCRE2_SPTR)(subject.p ? subject.p : ""), subject.len, 0, 0,
-                    re->tail ? s->all : s->one, s->limits) < 0)
+    if (!run(re, s, subject, re->tail ? s->all : s->one))
         return false;
     ov = pcre2_get_ovector_pointer(re->tail ? s->all : s->one);
     *start = ov[0];
@@ -337,7 +367,7 @@ size_t sb_router_captures(const struct sb_router_match *m, struct sb_str path,
 
     if (!re || re->groups - (re->tail != 0) == 0)
         return 0;
-    if (pcre2_match(re->code, (PCRE2_SPTR)path.p, path.len, 0, 0, s->all, s->limits) < 0)
+    if (!run(re, s, path, s->all))
         return 0;
     ov = pcre2_get_ovector_pointer(s->all);
     for (uint32_t i = 0; i <= re->groups && i < CAPTURES_MAX && n < max; i++) {

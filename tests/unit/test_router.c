@@ -123,6 +123,22 @@ static void evil_regexes_end(void **state)
     }
 }
 
+/* A search begins at each of 64 K places: what one place costs is bounded so that the sum is. The
+ * same pattern on a short text still has all the steps that it wants. */
+static void evil_searches_end(void **state)
+{
+    static char path[65537];
+    struct fixture f = start(SB_ROUTER_EXPRESSIONS,
+                             "[{" ID(1) ",'expression':'http.path ~ \\\"(a|aa|aaa){6}[0-9]\\\"'}]");
+
+    (void)state;
+    memset(path, 'a', sizeof path - 1);
+    path[0] = '/';
+    expect(f.r, "h", path, "-");
+    expect(f.r, "h", "/aaaaaaaaaaaa7", "R1");
+    finish(&f);
+}
+
 static void captures(void **state)
 {
     struct fixture f = start(SB_ROUTER_TRADITIONAL_COMPATIBLE,
@@ -500,6 +516,7 @@ int main(void)
         cmocka_unit_test(hosts_and_wildcards),
         cmocka_unit_test(hostile_hosts),
         cmocka_unit_test(evil_regexes_end),
+        cmocka_unit_test(evil_searches_end),
         cmocka_unit_test(captures),
         cmocka_unit_test(stream_routes),
         cmocka_unit_test(a_broken_route_is_left_out),
