@@ -6,11 +6,11 @@
 
 A contestant is contestants/NAME.sh (see contestants/silverback.sh.example).
 Cases: plain conns tls tlshs h2m1 h2m32 body64k body1m routes10 routes1k
-routes10k fresh10 fresh1k fresh10k miss10k latfix lat50 idle1k idle10k reload ws tcp push1k push10k prop
+routes10k fresh10 fresh1k fresh10k fresh100k miss10k latfix lat50 idle1k idle10k reload ws tcp push1k push10k prop
 The proxy runs on CPU 0; the origin and the generator on CPU 1.  Rounds are
 interleaved: every contestant once, then every contestant again.
 """
-import argparse, json, os, random, re, shutil, signal, socket, statistics, subprocess, sys, time, urllib.request
+import argparse, fcntl, json, os, random, re, shutil, signal, socket, statistics, subprocess, sys, time, urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TMP = os.environ.get("RIG_TMP", "/tmp/perf-rig")
@@ -38,7 +38,7 @@ def build():
            f"-addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout {key} -out {crt}")
     with open(f"{TMP}/nohost", "w") as f:
         f.write("nobody.example.test /x\n")
-    for n in (10, 1000, 10000):
+    for n in (10, 1000, 10000, 100000):
         p = f"{TMP}/routes{n}"
         if not os.path.exists(p):
             with open(p, "w") as f:    # N/10 hosts with 10 path prefixes each
@@ -241,6 +241,8 @@ def fresh10(px): return per_req(px, "-c", 64, "-f", f"{TMP}/routes10", "-R")
 def fresh1k(px): return per_req(px, "-c", 64, "-f", f"{TMP}/routes1000", "-R")
 @case(needs="routes", routes=10000)
 def fresh10k(px): return per_req(px, "-c", 64, "-f", f"{TMP}/routes10000", "-R")
+@case(needs="routes", routes=100000)
+def fresh100k(px): return per_req(px, "-c", 64, "-f", f"{TMP}/routes100000", "-R")
 @case(needs="routes", routes=10000)
 def miss10k(px):     # a host nobody has: 404 after the whole search; no upstream
     return per_req(px, "-c", 64, "-f", f"{TMP}/nohost", "-R")
@@ -403,6 +405,9 @@ def main():
     ap.add_argument("spec", nargs="*")
     a = ap.parse_args()
     if a.report: return report(a.report, a.base)
+    os.makedirs(TMP, exist_ok=True)
+    alone = open(f"{TMP}/lock", "w")   # two runs would share ports and cores: one waits
+    fcntl.flock(alone, fcntl.LOCK_EX)
     build()
     org = start_origin()
     try:
