@@ -101,6 +101,8 @@ static enum sb_rc decode_chunks(struct sb_exchange *x, struct sb_str *raw, struc
             add_piece(iov, n, data);
             x->body.received += data.len;
             break;
+        case SB_CHUNK_TRAILER:
+            break;
         case SB_CHUNK_END:
             x->body.complete = true;
             return SB_OK;

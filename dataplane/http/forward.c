@@ -19,11 +19,12 @@ enum sb_xstate sb_step_filter(struct sb_exchange *x)
 
 static bool upstream_reusable(const struct sb_exchange *x)
 {
-    struct sb_str connection = sb_http_get(&x->resp, SB_H_CONNECTION);
-    bool kept = x->resp.version >= 11 ? !sb_http_list_has(connection, SB_STR("close"))
-                                      : sb_http_list_has(connection, SB_STR("keep-alive"));
+    bool kept = x->resp.version >= 11
+                    ? !sb_http_has_token(&x->resp, SB_H_CONNECTION, SB_STR("close"))
+                    : sb_http_has_token(&x->resp, SB_H_CONNECTION, SB_STR("keep-alive"));
 
-    return kept && x->resp.framing != SB_BODY_EOF && !x->u->io.hup && !sb_io_pending(&x->u->io) &&
+    return kept && !x->resp.suspect && x->resp.framing != SB_BODY_EOF && !x->u->io.hup &&
+           !sb_io_pending(&x->u->io) &&
            (x->body.stream ? x->body.last_sent : x->body.sent == x->body.received);
 }
 

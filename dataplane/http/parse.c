@@ -15,132 +15,26 @@
 
 #include <string.h>
 
-enum { NAME_OK = 1, NAME_ODD = 2, NAME_BAD = 0 };
+enum { NAME_BAD, NAME_OK, NAME_SCORE, NAME_TOKEN, NAME_ODD };
 
-/* Header names: letters, digits, '-' and '_'; other bytes make the header odd (dropped from
- * requests); controls and space are refused. ':' ends the name. */
+/* Bytes of header names: letters, digits, '-' and '_' are fine. The others that a token may have
+ * are left out of requests, as Kong does, and pass in responses and trailers. What no token has is
+ * left out everywhere; controls and space are refused. ':' ends the name. */
 static int name_class(unsigned char c)
 {
     static const uint8_t classes[256] = {
-        ['!'] = NAME_ODD,         ['"'] = NAME_ODD,         ['#' ... ','] = NAME_ODD,
-        ['-'] = NAME_OK,          ['.'] = NAME_ODD,         ['/'] = NAME_ODD,
-        ['0' ... '9'] = NAME_OK,  [';' ... '@'] = NAME_ODD, ['A' ... 'Z'] = NAME_OK,
-        ['[' ... '^'] = NAME_ODD, ['_'] = NAME_OK,          ['`'] = NAME_ODD,
-        ['a' ... 'z'] = NAME_OK,  ['{' ... '~'] = NAME_ODD, [0x80 ... 0xff] = NAME_ODD,
+        ['!'] = NAME_TOKEN,       ['"'] = NAME_ODD,        ['#' ... '\''] = NAME_TOKEN,
+        ['('] = NAME_ODD,         [')'] = NAME_ODD,        ['*'] = NAME_TOKEN,
+        ['+'] = NAME_TOKEN,       [','] = NAME_ODD,        ['-'] = NAME_OK,
+        ['.'] = NAME_TOKEN,       ['/'] = NAME_ODD,        ['0' ... '9'] = NAME_OK,
+        [';' ... '@'] = NAME_ODD, ['A' ... 'Z'] = NAME_OK, ['[' ... ']'] = NAME_ODD,
+        ['^'] = NAME_TOKEN,       ['_'] = NAME_SCORE,      ['`'] = NAME_TOKEN,
+        ['a' ... 'z'] = NAME_OK,  ['{'] = NAME_ODD,        ['|'] = NAME_TOKEN,
+        ['}'] = NAME_ODD,         ['~'] = NAME_TOKEN,      [0x80 ... 0xff] = NAME_ODD,
     };
 
     return classes[c];
 }
-
-static bool same_name(struct sb_str name, const char *lower)
-{
-    for (size_t i = 0; i < name.len; i++) {
-        char c = name.p[i];
-
-        if (c >= 'A' && c <= 'Z')
-            c |= 0x20;
-        if (c != lower[i])
-            return false;
-    }
-    return true;
-}
-
-#define TRY(text, id)                                                                              \
-    if (same_name(name, text))                                                                     \
-    return SB_H_##id
-
-enum sb_http_name sb_http_name(struct sb_str name)
-{
-    switch (name.len) {
-    case 2:
-        TRY("te", TE);
-        break;
-    case 3:
-        TRY("via", VIA);
-        break;
-    case 4:
-        TRY("host", HOST);
-        TRY("date", DATE);
-        break;
-    case 5:
-        TRY("proxy", PROXY);
-        TRY("x-pad", X_PAD);
-        break;
-    case 6:
-        TRY("accept", ACCEPT);
-        TRY("cookie", COOKIE);
-        TRY("server", SERVER);
-        TRY("expect", EXPECT);
-        break;
-    case 7:
-        TRY("referer", REFERER);
-        TRY("upgrade", UPGRADE);
-        TRY("trailer", TRAILER);
-        break;
-    case 9:
-        TRY("x-real-ip", X_REAL_IP);
-        break;
-    case 10:
-        TRY("connection", CONNECTION);
-        TRY("user-agent", USER_AGENT);
-        TRY("keep-alive", KEEP_ALIVE);
-        TRY("kong-debug", KONG_DEBUG);
-        break;
-    case 12:
-        TRY("content-type", CONTENT_TYPE);
-        break;
-    case 13:
-        TRY("authorization", AUTHORIZATION);
-        break;
-    case 14:
-        TRY("content-length", CONTENT_LENGTH);
-        break;
-    case 15:
-        TRY("x-forwarded-for", X_FORWARDED_FOR);
-        TRY("x-accel-expires", X_ACCEL);
-        TRY("x-accel-charset", X_ACCEL);
-        break;
-    case 16:
-        TRY("x-forwarded-host", X_FORWARDED_HOST);
-        TRY("x-forwarded-port", X_FORWARDED_PORT);
-        TRY("x-forwarded-path", X_FORWARDED_PATH);
-        TRY("proxy-connection", PROXY_CONNECTION);
-        TRY("content-encoding", CONTENT_ENCODING);
-        TRY("x-accel-redirect", X_ACCEL);
-        break;
-    case 17:
-        TRY("transfer-encoding", TRANSFER_ENCODING);
-        TRY("x-forwarded-proto", X_FORWARDED_PROTO);
-        TRY("x-kong-request-id", X_KONG_REQUEST_ID);
-        TRY("x-accel-buffering", X_ACCEL);
-        break;
-    case 18:
-        TRY("x-forwarded-prefix", X_FORWARDED_PREFIX);
-        TRY("x-accel-limit-rate", X_ACCEL);
-        break;
-    case 20:
-        TRY("x-kong-proxy-latency", X_KONG_PROXY_LATENCY);
-        TRY("x-kong-request-debug", X_KONG_REQUEST_DEBUG);
-        break;
-    case 22:
-        TRY("x-kong-upstream-status", X_KONG_UPSTREAM_STATUS);
-        break;
-    case 23:
-        TRY("x-kong-upstream-latency", X_KONG_UPSTREAM_LATENCY);
-        TRY("x-kong-response-latency", X_KONG_RESPONSE_LATENCY);
-        break;
-    case 24:
-        TRY("x-kong-request-debug-log", X_KONG_REQUEST_DEBUG);
-        break;
-    case 26:
-        TRY("x-kong-request-debug-token", X_KONG_REQUEST_DEBUG);
-        break;
-    default:
-        break;
-    }
-    return SB_H_OTHER;
-}
-#undef TRY
 
 void sb_http_head_reset(struct sb_http_head *h)
 {
@@ -170,38 +64,6 @@ void sb_http_rebase(struct sb_http_head *h, const char *from, const char *to)
     }
 }
 
-struct sb_str sb_http_get(const struct sb_http_head *h, enum sb_http_name name)
-{
-    if (sb_http_has(h, name))
-        for (size_t i = 0; i < h->nheaders; i++)
-            if (h->ids[i] == name)
-                return h->headers[i].value;
-    return (struct sb_str){0};
-}
-
-struct sb_str sb_http_find(const struct sb_http_head *h, struct sb_str name)
-{
-    for (size_t i = 0; i < h->nheaders; i++)
-        if (sb_str_ieq(h->headers[i].name, name))
-            return h->headers[i].value;
-    return (struct sb_str){0};
-}
-
-bool sb_http_list_has(struct sb_str list, struct sb_str token)
-{
-    struct sb_str item;
-
-    while (sb_str_split(&list, ',', &item)) {
-        ptrdiff_t semicolon = sb_str_chr(item, ';', 0);
-
-        if (semicolon >= 0)
-            item = sb_str_first(item, (size_t)semicolon);
-        if (sb_str_ieq(sb_str_trim(item), token))
-            return true;
-    }
-    return false;
-}
-
 /* -- lines -- */
 
 /* The line at h->at without its end, and h->at behind it. False: not all there yet. */
@@ -218,8 +80,6 @@ static bool next_line(struct sb_http_head *h, const char *buf, size_t len, struc
     *line = sb_str_n(buf + h->at, end - h->at);
     if (line->len && lf[-1] == '\r')
         line->len--;
-    else
-        h->bare_lf = true;
     h->at = h->scan = end + 1;
     return true;
 }
@@ -319,8 +179,9 @@ static enum sb_http_result split_target(struct sb_http_head *h)
         if (hash > mark)
             h->query.len = (size_t)(hash - mark) - 1;
     }
-    if (h->path.len == 0)
-        h->path = h->authority.p ? SB_STR("/") : h->path; /* http://host and http://host?q */
+    if (h->path.len == 0 && h->authority.p)
+        h->path =
+            sb_str_n(h->authority.p - 1, 1); /* http://host, http://host?q: the slash before */
     if (h->path.len == 0 || h->path.p[0] != '/' || !path_sound(h->path))
         return SB_HTTP_BAD;
     return SB_HTTP_DONE;
@@ -331,22 +192,13 @@ static enum sb_http_result split_target(struct sb_http_head *h)
 /* "HTTP/1.1" to 11. 0: not of that form; -1: a major version that is not ours. */
 static int version_of(struct sb_str s)
 {
-    int minor = 0;
-
     if (s.len < 8 || !sb_str_starts(s, SB_STR("HTTP/")) || s.p[5] < '1' || s.p[5] > '9')
         return 0;
     if (s.p[6] != '.')
         return is_digit(s.p[6]) ? -1 : 0;
-    if (s.len > 9)
+    if (s.len > 8 || !is_digit(s.p[7]))
         return 0;
-    for (size_t i = 7; i < s.len; i++) {
-        if (!is_digit(s.p[i]))
-            return 0;
-        minor = minor * 10 + (s.p[i] - '0');
-    }
-    if (s.p[5] != '1')
-        return -1;
-    return minor > 89 ? 99 : 10 + minor;
+    return s.p[5] == '1' ? 10 + (s.p[7] - '0') : -1;
 }
 
 static struct sb_str cut_word(struct sb_str *line)
@@ -419,11 +271,19 @@ static struct sb_str trim_blanks(struct sb_str s)
     return s;
 }
 
-/* A name without colon is a header with an empty value, as Kong has it. */
-static enum sb_http_result header_line(struct sb_http_head *h, struct sb_str line, bool keep_odd)
+/* Content_Length and its like: read as Content-Length by what thinks in CGI variables. */
+static bool frames_in_disguise(struct sb_str name)
+{
+    return sb_http_name_is(name, SB_STR("content-length")) ||
+           sb_http_name_is(name, SB_STR("transfer-encoding"));
+}
+
+/* Adds a line's header, unless a byte of its name is of a class above `keep`. A name without colon
+ * is a header with an empty value, as Kong has it. */
+static enum sb_http_result header_line(struct sb_http_head *h, struct sb_str line, int keep)
 {
     size_t i = 0;
-    bool odd = false;
+    int worst = NAME_OK;
     struct sb_str name, value;
 
     for (; i < line.len && line.p[i] != ':'; i++) {
@@ -431,7 +291,8 @@ static enum sb_http_result header_line(struct sb_http_head *h, struct sb_str lin
 
         if (class == NAME_BAD)
             return SB_HTTP_BAD;
-        odd |= class == NAME_ODD;
+        if (class > worst)
+            worst = class;
     }
     if (i == 0)
         return SB_HTTP_BAD;
@@ -439,12 +300,8 @@ static enum sb_http_result header_line(struct sb_http_head *h, struct sb_str lin
     value = trim_blanks(sb_str_from(line, i + 1));
     if (memchr(value.p, '\0', value.len) || memchr(value.p, '\r', value.len))
         return SB_HTTP_BAD;
-    if (i == line.len)
-        h->dropped = true; /* has no colon: must be written anew */
-    if (odd && !keep_odd) {
-        h->dropped = true;
+    if (worst > keep || (worst >= NAME_SCORE && frames_in_disguise(name)))
         return SB_HTTP_DONE;
-    }
     if (h->nheaders == h->headers_max)
         return SB_HTTP_HEADER_TOO_LARGE;
     h->headers[h->nheaders] = (struct sb_router_header){name, value};
@@ -555,6 +412,8 @@ static enum sb_http_result finish_response(struct sb_http_head *h, bool head_req
 
     if (chunked && sb_http_has(h, SB_H_CONTENT_LENGTH))
         return SB_HTTP_BAD;
+    h->suspect = h->status < 200 || h->status == 204 ? chunked || h->content_length
+                                                     : chunked && h->version < 11;
     if (head_request || h->status < 200 || h->status == 204 || h->status == 304)
         h->framing = SB_BODY_NONE;
     else if (chunked)
@@ -589,7 +448,6 @@ enum sb_http_result sb_http_parse_request(struct sb_http_head *h, const char *bu
         if (!h->started) {
             if (line.len == 0) /* empty lines in front of a request are skipped */
                 continue;
-            h->bare_lf = line.p[line.len] != '\r';
             r = request_line(h, line);
             h->started = true;
             h->lines = h->len = h->at;
@@ -602,7 +460,7 @@ enum sb_http_result sb_http_parse_request(struct sb_http_head *h, const char *bu
             return finish_request(h);
         }
         before = h->nheaders;
-        r = header_line(h, line, false);
+        r = header_line(h, line, NAME_SCORE);
         if (!r && h->nheaders > before)
             r = note_request_header(h);
         if (r)
@@ -616,6 +474,7 @@ enum sb_http_result sb_http_parse_response(struct sb_http_head *h, const char *b
 {
     struct sb_str line;
     enum sb_http_result r;
+    size_t before;
 
     while (next_line(h, buf, len, &line)) {
         if (h->at > h->head_max)
@@ -623,13 +482,13 @@ enum sb_http_result sb_http_parse_response(struct sb_http_head *h, const char *b
         if (!h->started) {
             r = status_line(h, line);
             h->started = true;
-            h->lines = h->at;
         } else if (line.len == 0) {
             h->len = h->at;
             return finish_response(h, head_request);
         } else {
-            r = header_line(h, line, true);
-            if (!r)
+            before = h->nheaders;
+            r = header_line(h, line, NAME_TOKEN);
+            if (!r && h->nheaders > before)
                 r = note_response_header(h);
         }
         if (r)
@@ -639,4 +498,81 @@ enum sb_http_result sb_http_parse_response(struct sb_http_head *h, const char *b
     if (!h->started && memcmp(buf, "HTTP/", len < 5 ? len : 5) != 0)
         return SB_HTTP_BAD;
     return len > h->head_max ? SB_HTTP_HEADER_TOO_LARGE : SB_HTTP_MORE;
+}
+
+/* -- trailers -- */
+
+/* Fields that mean something before the body only (RFC 9110 6.5.1), or that we vouch for. */
+static bool may_trail(struct sb_str name)
+{
+    static const char *const never[] = {"transfer-encoding",
+                                        "content-length",
+                                        "host",
+                                        "content-encoding",
+                                        "content-type",
+                                        "content-range",
+                                        "trailer",
+                                        "te",
+                                        "connection",
+                                        "keep-alive",
+                                        "proxy",
+                                        "proxy-connection",
+                                        "upgrade",
+                                        "expect",
+                                        "cache-control",
+                                        "max-forwards",
+                                        "pragma",
+                                        "range",
+                                        "if-match",
+                                        "if-none-match",
+                                        "if-modified-since",
+                                        "if-unmodified-since",
+                                        "if-range",
+                                        "authorization",
+                                        "proxy-authorization",
+                                        "proxy-authenticate",
+                                        "www-authenticate",
+                                        "authentication-info",
+                                        "proxy-authentication-info",
+                                        "cookie",
+                                        "set-cookie",
+                                        "age",
+                                        "date",
+                                        "expires",
+                                        "location",
+                                        "retry-after",
+                                        "vary",
+                                        "warning",
+                                        "via",
+                                        "server",
+                                        "forwarded",
+                                        "x-real-ip"};
+    static const char *const families[] = {"x-forwarded-", "x-kong-",       "x-accel-",
+                                           "x-consumer-",  "x-credential-", "x-anonymous-"};
+
+    for (size_t i = 0; i < sizeof never / sizeof *never; i++)
+        if (sb_http_name_is(name, sb_str_c(never[i])))
+            return false;
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        if (sb_http_name_is(sb_str_first(name, strlen(families[i])), sb_str_c(families[i])))
+            return false;
+    return true;
+}
+
+enum sb_http_result sb_http_parse_trailers(struct sb_http_head *h, const char *buf, size_t len)
+{
+    struct sb_str line;
+    enum sb_http_result r;
+    size_t before;
+
+    while (next_line(h, buf, len, &line)) {
+        before = h->nheaders;
+        r = header_line(h, line, NAME_TOKEN);
+        if (r)
+            return r;
+        if (h->nheaders > before && !may_trail(h->headers[before].name))
+            h->nheaders = before;
+    }
+    h->len = h->at;
+    return h->at == len ? SB_HTTP_DONE : SB_HTTP_BAD;
 }

@@ -45,6 +45,7 @@ enum sb_http_name {
     SB_H_VIA,
     SB_H_X_ACCEL, /* X-Accel-Expires, -Redirect, -Limit-Rate, -Buffering, -Charset */
     SB_H_X_FORWARDED_FOR,
+    SB_H_X_FORWARDED_FOR_LIKE, /* the same with an underscore somewhere */
     SB_H_X_FORWARDED_HOST,
     SB_H_X_FORWARDED_PATH,
     SB_H_X_FORWARDED_PORT,
@@ -62,6 +63,8 @@ enum sb_http_name {
 };
 
 enum sb_http_name sb_http_name(struct sb_str name);
+/* Whether that is the name, in any case, '_' standing for '-'. lower: in small letters. */
+bool sb_http_name_is(struct sb_str name, struct sb_str lower);
 
 /* What a parse step came to: done, more bytes wanted, or the status to refuse with. */
 enum sb_http_result {
@@ -90,11 +93,9 @@ struct sb_http_head {
     size_t scan;  /* no LF between at and here */
     size_t len;   /* of the head with its empty line, once DONE */
     bool started; /* the first line is behind us */
-    bool bare_lf; /* some line ended without CR: runs of lines can't be passed on as they are */
-    bool dropped; /* some line was left out of headers: same */
-    size_t lines; /* start of the first header line */
+    size_t lines; /* of a request: start of the first header line */
 
-    int version;   /* 9, 10, 11; 12..99 for later minors of 1 */
+    int version;   /* 9, 10, 11; 12..19 for later minors of 1 */
     uint64_t seen; /* bit per enum sb_http_name */
     uint64_t content_length;
     enum sb_http_framing framing;
@@ -109,6 +110,7 @@ struct sb_http_head {
     /* Responses */
     int status;
     struct sb_str reason;
+    bool suspect; /* its framing contradicts its kind: nothing behind it is to be believed */
 };
 
 /* Empties the head for a new message; keeps the arrays and the limits. */
@@ -119,6 +121,11 @@ enum sb_http_result sb_http_parse_request(struct sb_http_head *h, const char *bu
 /* head_request: the answer to a HEAD has no body whatever it says. */
 enum sb_http_result sb_http_parse_response(struct sb_http_head *h, const char *buf, size_t len,
                                            bool head_request);
+
+/* The trailer section of a chunked body, as sb_chunked_next() hands it out: whole lines, without
+ * the empty one. What may not stand in trailers is left out of h->headers, which h->headers_max
+ * limits. DONE, BAD or HEADER_TOO_LARGE. */
+enum sb_http_result sb_http_parse_trailers(struct sb_http_head *h, const char *buf, size_t len);
 
 /* The buffer moved from `from` to `to`. */
 void sb_http_rebase(struct sb_http_head *h, const char *from, const char *to);
@@ -134,6 +141,8 @@ struct sb_str sb_http_find(const struct sb_http_head *h, struct sb_str name);
 
 /* Whether a comma-separated list holds the token (ASCII case ignored, parameters cut). */
 bool sb_http_list_has(struct sb_str list, struct sb_str token);
+/* The same of all headers of that name. */
+bool sb_http_has_token(const struct sb_http_head *h, enum sb_http_name name, struct sb_str token);
 
 /* A Host value: valid, and its name without port in *name. */
 bool sb_http_host_valid(struct sb_str host, struct sb_str *name);

@@ -113,15 +113,16 @@ static struct sb_str real_ip(const struct sb_exchange *x)
 
 void sb_request_prepare(struct sb_exchange *x)
 {
-    struct sb_str connection = sb_http_get(&x->req, SB_H_CONNECTION), ip;
+    struct sb_str ip;
     struct sb_client *c = x->c;
 
     make_id(x);
     note_host(x);
     x->https = sb_down_tls(x);
     x->head_method = sb_str_is(x->req.method, "HEAD");
-    x->keep_alive = x->req.version >= 11 ? !sb_http_list_has(connection, SB_STR("close"))
-                                         : sb_http_list_has(connection, SB_STR("keep-alive"));
+    x->keep_alive = x->req.version >= 11
+                        ? !sb_http_has_token(&x->req, SB_H_CONNECTION, SB_STR("close"))
+                        : sb_http_has_token(&x->req, SB_H_CONNECTION, SB_STR("keep-alive"));
     if (++c->requests >= x->w->o->keepalive_requests || x->w->draining ||
         !x->w->o->keepalive_timeout_ms)
         x->keep_alive = false;
@@ -206,9 +207,20 @@ static void forwarded_prefix(struct sb_exchange *x, struct sb_gather *g)
     sb_gather_lit(g, "\r\n");
 }
 
+/* Kong takes X_Forwarded_For for the same header; the first line counts. */
+static struct sb_str forwarded_for(const struct sb_exchange *x)
+{
+    if (!sb_http_has(&x->req, SB_H_X_FORWARDED_FOR_LIKE))
+        return sb_http_get(&x->req, SB_H_X_FORWARDED_FOR);
+    for (size_t i = 0; i < x->req.nheaders; i++)
+        if (x->req.ids[i] == SB_H_X_FORWARDED_FOR || x->req.ids[i] == SB_H_X_FORWARDED_FOR_LIKE)
+            return x->req.headers[i].value;
+    return (struct sb_str){0};
+}
+
 static void forwarded(struct sb_exchange *x, struct sb_gather *g)
 {
-    struct sb_str before = sb_http_get(&x->req, SB_H_X_FORWARDED_FOR), value;
+    struct sb_str before = forwarded_for(x), value;
 
     sb_gather_lit(g, "X-Forwarded-For: ");
     if (before.p) {
@@ -250,8 +262,11 @@ static void via(struct sb_exchange *x, struct sb_gather *g)
     case 10:
         sb_gather_lit(g, "1 "); /* Kong's spelling of 1.0 */
         break;
-    default:
+    case 11:
         sb_gather_lit(g, "1.1 ");
+        break;
+    default: /* Kong leaves it out */
+        break;
     }
     sb_gather_lit(g, SB_PRODUCT "\r\n");
 }
@@ -339,8 +354,7 @@ bool sb_request_build(struct sb_exchange *x, struct sb_gather *g)
         sb_gather_add(g, x->id, sizeof x->id);
         sb_gather_lit(g, "\r\n");
     }
-    if (sb_http_has(&x->req, SB_H_TE) &&
-        sb_http_list_has(sb_http_get(&x->req, SB_H_TE), SB_STR("trailers")))
+    if (sb_http_has_token(&x->req, SB_H_TE, SB_STR("trailers")))
         sb_gather_lit(g, "TE: trailers\r\n");
     framing(x, g);
     client_headers(x, g);

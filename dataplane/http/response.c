@@ -53,10 +53,7 @@ static uint64_t overwritten(const struct sb_exchange *x)
 
 static bool named_by_connection(const struct sb_exchange *x, struct sb_str name)
 {
-    for (size_t i = 0; i < x->resp.nheaders; i++)
-        if (x->resp.ids[i] == SB_H_CONNECTION && sb_http_list_has(x->resp.headers[i].value, name))
-            return true;
-    return false;
+    return sb_http_has_token(&x->resp, SB_H_CONNECTION, name);
 }
 
 static void upstream_headers(struct sb_exchange *x, struct sb_gather *g)
@@ -77,15 +74,26 @@ static void upstream_headers(struct sb_exchange *x, struct sb_gather *g)
     }
 }
 
-/* nginx adds its charset to these, where none is given and the body is not encoded. */
+/* What goes behind a type without charset: the setting's, or the upstream's X-Accel-Charset. */
+static struct sb_str charset(const struct sb_exchange *x)
+{
+    struct sb_str said = {0};
+
+    if (sb_http_has(&x->resp, SB_H_X_ACCEL))
+        said = sb_http_find(&x->resp, SB_STR("x-accel-charset"));
+    if (!said.p)
+        return x->w->o->charset;
+    return sb_str_ieq(said, SB_STR("off")) ? SB_STR("") : said;
+}
+
+/* nginx adds a charset to these, where none is given and the body is not encoded. */
 static bool wants_charset(const struct sb_exchange *x, struct sb_str type)
 {
     static const char *const types[] = {
         "text/html",           "text/plain",      "text/xml", "application/javascript",
         "application/rss+xml", "text/vnd.wap.wml"};
 
-    if (x->w->o->charset.len == 0 || sb_http_has(&x->resp, SB_H_CONTENT_ENCODING) ||
-        x->status == 301 || x->status == 302)
+    if (sb_http_has(&x->resp, SB_H_CONTENT_ENCODING) || x->status == 301 || x->status == 302)
         return false;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (sb_str_ieq(type, sb_str_c(types[i])))
@@ -101,18 +109,19 @@ static void content_headers(struct sb_exchange *x, struct sb_gather *g)
         !(x->response_changes && sb_change_find(x->response_changes, SB_STR("content-type")))) {
         sb_gather_lit(g, "Content-Type: ");
         sb_gather_str(g, type);
-        if (wants_charset(x, type)) {
+        if (wants_charset(x, type) && charset(x).len) {
             sb_gather_lit(g, "; charset=");
-            sb_gather_str(g, x->w->o->charset);
+            sb_gather_str(g, charset(x));
         }
         sb_gather_lit(g, "\r\n");
     }
     if (x->chunk_out)
         sb_gather_lit(g, "Transfer-Encoding: chunked\r\n");
-    else if (sb_http_has(&x->resp, SB_H_CONTENT_LENGTH) && !has_body_filters(x))
+    else if (sb_http_has(&x->resp, SB_H_CONTENT_LENGTH) && x->resp.status >= 200 &&
+             x->resp.status != 204 && !has_body_filters(x))
         sb_gather_header(g, SB_STR("Content-Length"), sb_http_get(&x->resp, SB_H_CONTENT_LENGTH));
-    if (sb_http_has(&x->resp, SB_H_TRAILER) && sb_http_has(&x->req, SB_H_TE) &&
-        sb_http_list_has(sb_http_get(&x->req, SB_H_TE), SB_STR("trailers")))
+    if (sb_http_has(&x->resp, SB_H_TRAILER) &&
+        sb_http_has_token(&x->req, SB_H_TE, SB_STR("trailers")))
         sb_gather_header(g, SB_STR("Trailer"), sb_http_get(&x->resp, SB_H_TRAILER));
 }
 
@@ -289,7 +298,7 @@ bool sb_response_body(struct sb_exchange *x, struct sb_str *raw, struct sb_gathe
 
             if (r == SB_CHUNK_BAD || (r == SB_CHUNK_END && !put_end(x, g)) ||
                 (r == SB_CHUNK_DATA && !put_data(x, g, data)))
-                return false;
+                return false; /* trailers are not passed on */
             continue;
         }
         data = x->resp.framing == SB_BODY_LENGTH ? sb_str_first(*raw, x->resp_left) : *raw;

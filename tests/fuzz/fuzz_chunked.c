@@ -23,7 +23,8 @@ static struct outcome decode(const char *buf, size_t size, size_t step)
         size_t n = size - o.used < step ? size - o.used : step;
         struct sb_str in = sb_str_n(buf + o.used, n), piece;
 
-        while ((o.result = sb_chunked_next(&d, &in, &piece)) == SB_CHUNK_DATA) {
+        while ((o.result = sb_chunked_next(&d, &in, &piece)) == SB_CHUNK_DATA ||
+               o.result == SB_CHUNK_TRAILER) {
             sb_assert(piece.len > 0);
             for (size_t i = 0; i < piece.len; i++)
                 o.sum = o.sum * 31 + (unsigned char)piece.p[i];

@@ -27,10 +27,7 @@ static void init(struct parser *p)
 
 static bool inside(struct sb_str s, const char *buf, size_t len)
 {
-    static const char slash[] = "/";
-
-    return s.p == NULL || (s.p >= buf && s.p + s.len <= buf + len) ||
-           (s.len == 1 && *s.p == *slash);
+    return s.p == NULL || (s.p >= buf && s.p + s.len <= buf + len);
 }
 
 static void check(const struct sb_http_head *h, const char *buf, size_t len)

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -71,6 +72,8 @@ static const struct {
     {"GET / HTPP/1.1\r\nHost: a\r\n\r\n", 400, 0, 0, 0},
     {"GET / HTTP/1.\r\nHost: a\r\n\r\n", 400, 0, 0, 0},
     {"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, 0, 0, 0},
+    {"GET / HTTP/1.10\r\nHost: a\r\n\r\n", 400, 0, 0, 0},
+    {"GET / HTTP/1.01\r\nHost: a\r\n\r\n", 400, 0, 0, 0},
     {"POST /\r\n", 400, 0, 0, 0},
     {"GET / HTTP/1.1\r\nHost: a\r\nX : 1\r\n\r\n", 400, 0, 0, 0},
     {"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n 2\r\n\r\n", 400, 0, 0, 0},
@@ -189,6 +192,11 @@ static const struct {
     {"hello\r\n\r\n", false, 400, 0, 0},
     {"HTTP/1.1 20 OK\r\n\r\n", false, 400, 0, 0},
     {"HTTP/2.0 200 OK\r\n\r\n", false, 400, 0, 0},
+    {"HTTP/1.01 200 OK\r\n\r\n", false, 400, 0, 0},
+    {"HTTP/1.1 200 OK\r\n X: 1\r\n\r\n", false, 400, 0, 0},
+    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", false,
+     400, 0, 0},
+    {"HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\n", false, 400, 0, 0},
     {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n", false, 400, 0, 0},
     {"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", false, 400, 0, 0},
     {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", false, 400, 0,
@@ -228,6 +236,15 @@ static const struct {
     {"3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nX-T: 1\r\n\r\n", "abcde", 0},
     {"00A\r\n0123456789\r\n000\r\n\r\nGET", "0123456789", 3},
     {"0\r\n\r\n", "", 0},
+    {"1 \t;a\r\nx\r\n0 \r\n\r\n", "x", 0},
+    {"1 1\r\nx\r\n0\r\n\r\n", NULL, 0},
+    {"1;a\x01\r\nx\r\n0\r\n\r\n", NULL, 0},
+    {"1;a\rb\r\nx\r\n0\r\n\r\n", NULL, 0},
+    {"0\r\nX: a\rb\r\n\r\n", NULL, 0},
+    {"0\r\nX: \x01\r\n\r\n", NULL, 0},
+    {"0x1\r\nx\r\n0\r\n\r\n", NULL, 0},
+    {" 1\r\nx\r\n0\r\n\r\n", NULL, 0},
+    {"1\r\nx\r\n\r\n0\r\n\r\n", NULL, 0},
     {"zz\r\n", NULL, 0},
     {"\r\n", NULL, 0},
     {"-1\r\n", NULL, 0},
@@ -255,9 +272,10 @@ static void test_chunked(void **state)
             while (at < len && r == SB_CHUNK_MORE) {
                 struct sb_str in = sb_str_n(chunked[i].in + at, step), data;
 
-                while ((r = sb_chunked_next(&d, &in, &data)) == SB_CHUNK_DATA) {
-                    memcpy(out + n, data.p, data.len);
-                    n += data.len;
+                while ((r = sb_chunked_next(&d, &in, &data)) == SB_CHUNK_DATA ||
+                       r == SB_CHUNK_TRAILER) {
+                    memcpy(out + n, data.p, r == SB_CHUNK_DATA ? data.len : 0);
+                    n += r == SB_CHUNK_DATA ? data.len : 0;
                 }
                 at += step - in.len;
             }
@@ -270,12 +288,131 @@ static void test_chunked(void **state)
     }
 }
 
+static const struct {
+    const char *in, *text; /* text NULL: refused */
+    const char *names;     /* of the fields that may go on */
+} trailers[] = {
+    {"0\r\n\r\n", "", ""},
+    {"0\r\nX-A: 1\r\n\r\n", "X-A: 1\n", "X-A "},
+    {"0\r\nX-A: 1\r\ngrpc-status:  0 \r\n\r\n", "X-A: 1\ngrpc-status:  0 \n", "X-A grpc-status "},
+    {"0\r\nx.y~z: 1\r\nx@y: 2\r\n\r\n", "x.y~z: 1\nx@y: 2\n", "x.y~z "},
+    {"0\r\nContent-Length: 5\r\nX: 1\r\nTransfer-Encoding: chunked\r\nHost: b\r\n\r\n",
+     "Content-Length: 5\nX: 1\nTransfer-Encoding: chunked\nHost: b\n", "X "},
+    {"0\r\nX-Forwarded-For: 1\r\nx_kong_a: 1\r\nX-Consumer-ID: 1\r\nX-Con: 1\r\n\r\n",
+     "X-Forwarded-For: 1\nx_kong_a: 1\nX-Consumer-ID: 1\nX-Con: 1\n", "X-Con "},
+    {"0\r\n X: 1\r\n\r\n", " X: 1\n", NULL},
+    {"0\r\nX : 1\r\n\r\n", "X : 1\n", NULL},
+    {"0\r\n: 1\r\n\r\n", ": 1\n", NULL},
+    {"0\r\nX: 1\n\r\n", NULL, NULL},
+};
+
+/* The decoder hands the section out, whole or byte by byte; the parser says what may go on. */
+static void test_trailers(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof trailers / sizeof *trailers; i++) {
+        size_t len = strlen(trailers[i].in);
+
+        for (size_t step = len; step >= 1; step = step > 1 ? 1 : 0) {
+            struct sb_chunked d = {0};
+            struct sb_http_head h = fresh();
+            enum sb_chunk_result r = SB_CHUNK_MORE;
+            char out[256], names[256] = "";
+            size_t n = 0;
+
+            for (size_t at = 0; at < len && r == SB_CHUNK_MORE; at += step) {
+                struct sb_str in = sb_str_n(trailers[i].in + at, step), data;
+
+                while ((r = sb_chunked_next(&d, &in, &data)) == SB_CHUNK_TRAILER) {
+                    memcpy(out + n, data.p, data.len);
+                    n += data.len;
+                }
+            }
+            assert_int_equal(r, trailers[i].text ? SB_CHUNK_END : SB_CHUNK_BAD);
+            if (!trailers[i].text)
+                continue;
+            assert_true(sb_str_is(sb_str_n(out, n), trailers[i].text));
+            assert_int_equal(sb_http_parse_trailers(&h, out, n),
+                             trailers[i].names ? SB_HTTP_DONE : SB_HTTP_BAD);
+            for (size_t k = 0; trailers[i].names && k < h.nheaders; k++)
+                snprintf(names + strlen(names), sizeof names - strlen(names), "%.*s ",
+                         SB_ARG(h.headers[k].name));
+            if (trailers[i].names)
+                assert_string_equal(names, trailers[i].names);
+        }
+    }
+}
+
+/* The path of http://host lies in the buffer, like everything else: it moves along. */
+static void test_rebase(void **state)
+{
+    static const char text[] = "GET http://x.test HTTP/1.1\r\nHost: a\r\n\r\n";
+    struct sb_http_head h = fresh();
+    char *first = sb_xmalloc(sizeof text), *second = sb_xmalloc(sizeof text);
+
+    (void)state;
+    memcpy(first, text, sizeof text);
+    memcpy(second, text, sizeof text);
+    assert_int_equal(sb_http_parse_request(&h, first, 30), SB_HTTP_MORE);
+    sb_http_rebase(&h, first, second);
+    free(first);
+    assert_int_equal(sb_http_parse_request(&h, second, sizeof text - 1), SB_HTTP_DONE);
+    assert_true(sb_str_is(h.path, "/") && sb_str_is(h.method, "GET"));
+    free(second);
+}
+
+/* Names that stand for framing where '_' is read as '-' do not travel. */
+static void test_names_in_disguise(void **state)
+{
+    static const char text[] = "GET / HTTP/1.1\r\nHost: a\r\nContent_Length: 5\r\n"
+                               "Transfer-ENCODING_: x\r\nTRANSFER_encoding: chunked\r\n"
+                               "X_Forwarded-For: 1\r\n\r\n";
+    struct sb_http_head h = fresh();
+
+    (void)state;
+    assert_int_equal(sb_http_parse_request(&h, text, sizeof text - 1), SB_HTTP_DONE);
+    assert_int_equal(h.nheaders, 3);
+    assert_int_equal(h.ids[2], SB_H_X_FORWARDED_FOR_LIKE);
+    assert_int_equal(h.framing, SB_BODY_NONE);
+}
+
+static void test_suspect_responses(void **state)
+{
+    static const struct {
+        const char *text;
+        bool suspect;
+    } cases[] = {
+        {"HTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n", false},
+        {"HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n", true},
+        {"HTTP/1.1 204 No\r\nTransfer-Encoding: chunked\r\n\r\n", true},
+        {"HTTP/1.1 100 No\r\nContent-Length: 5\r\n\r\n", true},
+        {"HTTP/1.1 304 No\r\nContent-Length: 5\r\n\r\n", false},
+        {"HTTP/1.0 200 No\r\nTransfer-Encoding: chunked\r\n\r\n", true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sb_http_head h = fresh();
+
+        assert_int_equal(sb_http_parse_response(&h, cases[i].text, strlen(cases[i].text), false),
+                         SB_HTTP_DONE);
+        assert_int_equal(h.suspect, cases[i].suspect);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_requests),  cmocka_unit_test(test_nul_is_refused),
-        cmocka_unit_test(test_limits),    cmocka_unit_test(test_headers_of_a_request),
-        cmocka_unit_test(test_responses), cmocka_unit_test(test_chunked),
+        cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_nul_is_refused),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_headers_of_a_request),
+        cmocka_unit_test(test_responses),
+        cmocka_unit_test(test_chunked),
+        cmocka_unit_test(test_trailers),
+        cmocka_unit_test(test_rebase),
+        cmocka_unit_test(test_names_in_disguise),
+        cmocka_unit_test(test_suspect_responses),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
