@@ -198,7 +198,7 @@ static void forwarded_prefix(struct sb_exchange *x, struct sb_gather *g)
     if (!prefix.p && (!x->route->strip_path || x->match.prefix_len == 0))
         return;
     if (!prefix.p) {
-        prefix = sb_str_first(x->path, x->match.prefix_len);
+        prefix = x->match.prefix;
         if (sb_str_is(prefix, "/"))
             return;
     }
