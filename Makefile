@@ -122,13 +122,17 @@ fuzz: ## fuzz the parsers (T=name, TIME=seconds)
 	@$(MAKE) --no-print-directory fuzz-programs CC=clang WERROR= SANITIZE=$(FUZZ_SANITIZE)
 	@scripts/fuzz.sh $(FUZZ_OUT)/fuzz $(TIME) $(if $(T),$(T),$(FUZZERS))
 
-bench: all ## CPU per request and propagation, beside nginx and HAProxy in one run
+$(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(call archives,$(LIBS))
+	@mkdir -p $(@D)
+	@$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(call archives,$(LIBS)) -Wl,--end-group \
+	    $(ALL_LIBS)
+bench: all $(OUT)/bench/build_routes ## CPU per request and propagation, beside nginx and HAProxy in one run
 	@scripts/deps.sh bench
 	@$(PYTHON) tests/bench/bench.py $(ARGS)
 
 # -- keeping the house --------------------------------------------------------------------------
 
-C_FILES = $(wildcard $(foreach d,$(LIBS),$(d)/*.[ch] $(d)/*/*.[ch]) tests/unit/*.[ch] tests/fuzz/*.[ch])
+C_FILES = $(wildcard $(foreach d,$(LIBS),$(d)/*.[ch] $(d)/*/*.[ch]) tests/unit/*.[ch] tests/fuzz/*.[ch] tests/bench/*.[ch])
 
 format: ## let clang-format have its way
 	@clang-format -i $(C_FILES)
@@ -148,5 +152,5 @@ help: ## list the targets
 	    awk -F'\t' '{ printf "  %-12s %s\n", $$1, $$2 }'
 
 clean: ## remove what was built (but for build/cluster, which takes minutes)
-	rm -rf $(BUILD)/obj $(BUILD)/lib $(BUILD)/bin $(BUILD)/tests $(BUILD)/hdr \
+	rm -rf $(BUILD)/obj $(BUILD)/lib $(BUILD)/bin $(BUILD)/tests $(BUILD)/hdr $(BUILD)/bench \
 	    $(BUILD)/address-undefined $(BUILD)/thread $(FUZZ_OUT)

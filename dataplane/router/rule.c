@@ -2,7 +2,7 @@
 #include "dataplane/router/compile.h"
 
 /* Blocks are small: a rule is a few hundred bytes, and there may be 100,000. */
-enum { RULE_BLOCK_LEN = 384 };
+enum { RULE_BLOCK_LEN = 448 };
 
 static const char *const method_names[] = {"GET",    "HEAD",    "POST",    "PUT",  "PATCH",
                                            "DELETE", "OPTIONS", "CONNECT", "TRACE"};

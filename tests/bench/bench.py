@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""bench.py [cpu] [syscalls] [propagation] - what `make bench` prints; all three when none is named.
+"""bench.py [cpu] [syscalls] [propagation] [routes] - what `make bench` prints; the first three when none
+is named.
 
 cpu          CPU per proxied request beside nginx, HAProxy and the floors, in one interleaved run
 syscalls     system calls per proxied request, counted by strace
 propagation  from a Kubernetes watch event to the first answered request, at 10, 1,000, 10,000 Ingresses
+routes       CPU per request on paths always new at 10 to 100,000 routes, an unknown host, memory with one
+             worker and with four, build times of all routes and of one, latency while routes change
 
 Figures are ratios against a peer of the same run, or counts; nothing here passes or fails.
 """
@@ -28,8 +31,8 @@ def versions():
         print("  " + (done.stdout + done.stderr).strip().splitlines()[0])
 
 
-def rig(cases, contestants, rounds):
-    env = dict(os.environ, BIN_SB=str(BIN))
+def rig(cases, contestants, rounds, **settings):
+    env = dict(os.environ, BIN_SB=str(BIN), **settings)
     with tempfile.TemporaryDirectory() as scratch:
         results = f"{scratch}/results.jsonl"
         subprocess.run([sys.executable, RIG, "-r", str(rounds), "-o", results, "-c", cases,
@@ -53,9 +56,23 @@ def bench_propagation(o):
                     *o.ingresses.split(",")], check=True)
 
 
+def bench_routes(o):
+    print("CPU per request, paths always new, by routes (is it flat?)")
+    rig("fresh10,fresh1k,fresh10k,fresh100k", ["silverback"], o.rounds)
+    print("an unknown host among 10,000 routes")
+    rig("miss10k", ["nginx", "silverback"], o.rounds)
+    for workers in (1, 4):
+        print(f"memory with {workers} worker(s)")
+        rig("routes10,routes10k", ["silverback"], 1, W=str(workers))
+    print("building: all routes, and one changed among them")
+    subprocess.run([BIN.parent / "bench" / "build_routes"], check=True)
+    print("latency while a route changes every 10 ms")
+    subprocess.run([sys.executable, HERE / "churn.py"], check=True)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    p.add_argument("part", nargs="*", choices=["cpu", "syscalls", "propagation", []], default=[])
+    p.add_argument("part", nargs="*", choices=["cpu", "syscalls", "propagation", "routes", []], default=[])
     p.add_argument("--cases", default="plain", help="cases of the rig (plain,tls,routes10k,body64k ...)")
     p.add_argument("--contestants", default=",".join(CONTESTANTS))
     p.add_argument("--rounds", type=int, default=3)
