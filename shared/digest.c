@@ -89,6 +89,38 @@ bool sb_base64_decode(struct sb_arena *a, struct sb_str in, struct sb_str *out)
     return true;
 }
 
+struct sb_str sb_base64url_encode(struct sb_arena *a, struct sb_str in)
+{
+    char *out = sb_arena_alloc(a, (in.len + 2) / 3 * 4 + 1);
+    size_t n =
+        (size_t)EVP_EncodeBlock((unsigned char *)out, (const unsigned char *)in.p, (int)in.len);
+
+    while (n && out[n - 1] == '=')
+        n--;
+    for (size_t i = 0; i < n; i++)
+        out[i] = out[i] == '+' ? '-' : out[i] == '/' ? '_' : out[i];
+    out[n] = '\0';
+    return (struct sb_str){out, n};
+}
+
+/* The same six bits in the standard alphabet; 0 for what is in neither, or only there. */
+static char of_url(char c)
+{
+    return c == '-' ? '+' : c == '_' ? '/' : c == '+' || c == '/' || c == '\r' || c == '\n' ? 0 : c;
+}
+
+bool sb_base64url_decode(struct sb_arena *a, struct sb_str in, struct sb_str *out)
+{
+    char *standard = sb_arena_alloc(a, in.len + 1);
+    size_t n = 0;
+
+    while (n < in.len && in.p[n] != '=') {
+        standard[n] = of_url(in.p[n]);
+        n++;
+    }
+    return sb_base64_decode(a, sb_str_n(standard, n), out);
+}
+
 void sb_random(void *p, size_t len)
 {
     int ok = RAND_bytes(p, (int)len);

@@ -20,6 +20,9 @@ struct sb_str sb_hex(struct sb_arena *a, const void *p, size_t len);
 /* Standard alphabet; encode pads, decode takes padding or none and skips line ends. */
 struct sb_str sb_base64_encode(struct sb_arena *a, struct sb_str in);
 bool sb_base64_decode(struct sb_arena *a, struct sb_str in, struct sb_str *out);
+/* The URL alphabet ('-' and '_'): encode does not pad, decode ends at padding or does without. */
+struct sb_str sb_base64url_encode(struct sb_arena *a, struct sb_str in);
+bool sb_base64url_decode(struct sb_arena *a, struct sb_str in, struct sb_str *out);
 
 /* Random bytes fit for secrets. */
 void sb_random(void *p, size_t len);

@@ -69,6 +69,25 @@ void sb_exchange_each_header(const struct sb_exchange *x,
             return;
 }
 
+struct sb_str sb_exchange_target(const struct sb_exchange *x)
+{
+    return x->req.target;
+}
+
+struct sb_str sb_exchange_http_version(const struct sb_exchange *x)
+{
+    switch (x->req.version) {
+    case 9:
+        return SB_STR("0.9");
+    case 10:
+        return SB_STR("1.0");
+    case 20:
+        return SB_STR("2.0");
+    default:
+        return SB_STR("1.1");
+    }
+}
+
 bool sb_exchange_https(const struct sb_exchange *x)
 {
     return x->https;

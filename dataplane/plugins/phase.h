@@ -116,6 +116,9 @@ const struct sb_service *sb_exchange_service(const struct sb_exchange *x); /* NU
 struct sb_str sb_exchange_method(const struct sb_exchange *x);
 struct sb_str sb_exchange_path(const struct sb_exchange *x); /* normalised, without query */
 struct sb_str sb_exchange_query(const struct sb_exchange *x);
+/* As received: the target with its query; the version as text, "1.1". */
+struct sb_str sb_exchange_target(const struct sb_exchange *x);
+struct sb_str sb_exchange_http_version(const struct sb_exchange *x);
 struct sb_str sb_exchange_client_ip(const struct sb_exchange *x); /* after real-ip */
 struct sb_str sb_exchange_request_id(const struct sb_exchange *x);
 /* The first header of that name as the client sent it; p NULL: absent. */
