@@ -90,6 +90,13 @@ static void add_piece(struct iovec *iov, int *n, struct sb_str data)
     iov[(*n)++] = (struct iovec){p.out, data.len};
 }
 
+static enum sb_rc end_of_chunks(struct sb_exchange *x)
+{
+    struct sb_trailers *t = &x->body.trailers;
+
+    return t->len && !sb_trailers_end(sb_exchange_arena(x), t) ? SB_INVALID : SB_OK;
+}
+
 static enum sb_rc decode_chunks(struct sb_exchange *x, struct sb_str *raw, struct iovec *iov,
                                 int max, int *n)
 {
@@ -102,10 +109,11 @@ static enum sb_rc decode_chunks(struct sb_exchange *x, struct sb_str *raw, struc
             x->body.received += data.len;
             break;
         case SB_CHUNK_TRAILER:
+            sb_trailers_add(sb_exchange_arena(x), &x->body.trailers, data);
             break;
         case SB_CHUNK_END:
             x->body.complete = true;
-            return SB_OK;
+            return end_of_chunks(x);
         case SB_CHUNK_MORE:
             return SB_OK;
         case SB_CHUNK_BAD:
@@ -245,12 +253,47 @@ enum sb_rc sb_body_store(struct sb_exchange *x)
 
 /* -- sending -- */
 
+bool sb_body_trails(const struct sb_exchange *x)
+{
+    return x->body.trailers.n && (x->body.stream || sb_http_has(&x->req, SB_H_TRAILER));
+}
+
+/* The end of a chunked body. */
+static void last_chunk(struct sb_exchange *x, struct sb_gather *g)
+{
+    sb_gather_lit(g, "0\r\n");
+    if (sb_body_trails(x)) {
+        struct sb_str text = sb_trailers_text(sb_exchange_arena(x), &x->body.trailers);
+
+        sb_gather_ref(g, text.p, text.len);
+    }
+    sb_gather_lit(g, "\r\n");
+    x->body.last_sent = true;
+}
+
+/* Behind the one chunk that a stored body with trailers is. */
+static void end_stored(struct sb_exchange *x, struct sb_gather *g)
+{
+    if (x->body.received)
+        sb_gather_lit(g, "\r\n");
+    last_chunk(x, g);
+}
+
 void sb_body_gather(struct sb_exchange *x, struct sb_gather *g)
 {
+    bool trails = sb_body_trails(x);
+
     if (x->body.stream)
         return;
+    x->body.last_sent = false;
+    if (trails && x->body.received) {
+        sb_gather_hex(g, x->body.received);
+        sb_gather_lit(g, "\r\n");
+    }
     sb_gather_ref(g, x->body.mem, x->body.mem_len);
     x->body.sent = x->body.mem_len;
+    if (trails && x->body.file_len == 0)
+        end_stored(x, g);
 }
 
 static enum sb_rc pump_file(struct sb_exchange *x)
@@ -271,6 +314,13 @@ static enum sb_rc pump_file(struct sb_exchange *x)
         if (sb_io_send(&x->u->io, &iov, 1))
             return SB_UNAVAILABLE;
         b->sent += (uint64_t)n;
+    }
+    if (sb_body_trails(x) && !b->last_sent) {
+        struct sb_gather g;
+
+        sb_gather_init(&g, x->w);
+        end_stored(x, &g);
+        return sb_io_send(&x->u->io, g.iov, g.n) ? SB_UNAVAILABLE : SB_OK;
     }
     return SB_OK;
 }
@@ -293,7 +343,7 @@ static enum sb_rc stream_pieces(struct sb_exchange *x, const struct iovec *iov, 
     if (chunked && len)
         sb_gather_lit(&g, "\r\n");
     if (chunked && x->body.complete)
-        sb_gather_lit(&g, "0\r\n\r\n");
+        last_chunk(x, &g);
     x->body.sent += len;
     x->body.last_sent = x->body.complete;
     return sb_io_send(&x->u->io, g.iov, g.n) ? SB_UNAVAILABLE : SB_OK;

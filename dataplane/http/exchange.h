@@ -16,6 +16,7 @@
 #include "dataplane/http/client.h"
 #include "dataplane/http/gather.h"
 #include "dataplane/http/parse.h"
+#include "dataplane/http/trailers.h"
 #include "dataplane/listen/timer.h"
 #include "dataplane/plugins/phase.h"
 #include "dataplane/router/router.h"
@@ -71,7 +72,8 @@ struct sb_request_body {
     int fd; /* temporary file behind mem; -1: none */
     uint64_t file_len;
     uint64_t sent;  /* to this try's upstream */
-    bool last_sent; /* streamed: the end, too */
+    bool last_sent; /* streamed or chunked: the end, too */
+    struct sb_trailers trailers;
 };
 
 enum sb_answer_kind {
@@ -141,6 +143,7 @@ struct sb_exchange {
     size_t resp_len, resp_cap;
     struct sb_str resp_rest; /* upstream bytes not forwarded yet */
     struct sb_chunked resp_chunked;
+    struct sb_trailers resp_trailers; /* complete when ended; HTTP/1 clients got their text */
     uint64_t resp_left;
     int64_t first_byte_us;
     bool chunk_out, ended, head_sent, resp_reusable;
@@ -185,6 +188,9 @@ void sb_body_continue(struct sb_exchange *x); /* 100 Continue */
 SB_MUST enum sb_rc sb_body_read(struct sb_exchange *x, struct iovec *iov, int max, int *n);
 /* Stores all of it: SB_OK when complete. */
 SB_MUST enum sb_rc sb_body_store(struct sb_exchange *x);
+/* Whether it goes on with trailers, and so in chunks. A stored body does where Trailer announced
+ * them: else it gets a length, as Kong does it, and they stay behind. */
+bool sb_body_trails(const struct sb_exchange *x);
 /* Appends what goes out with the head. */
 void sb_body_gather(struct sb_exchange *x, struct sb_gather *g);
 /* Sends more of it while the upstream takes it. SB_OK: all sent; SB_AGAIN; SB_UNAVAILABLE: the

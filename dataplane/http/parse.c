@@ -503,7 +503,7 @@ enum sb_http_result sb_http_parse_response(struct sb_http_head *h, const char *b
 /* -- trailers -- */
 
 /* Fields that mean something before the body only (RFC 9110 6.5.1), or that we vouch for. */
-static bool may_trail(struct sb_str name)
+bool sb_http_may_trail(struct sb_str name)
 {
     static const char *const never[] = {"transfer-encoding",
                                         "content-length",
@@ -570,7 +570,7 @@ enum sb_http_result sb_http_parse_trailers(struct sb_http_head *h, const char *b
         r = header_line(h, line, NAME_TOKEN);
         if (r)
             return r;
-        if (h->nheaders > before && !may_trail(h->headers[before].name))
+        if (h->nheaders > before && !sb_http_may_trail(h->headers[before].name))
             h->nheaders = before;
     }
     h->len = h->at;

@@ -127,6 +127,9 @@ enum sb_http_result sb_http_parse_response(struct sb_http_head *h, const char *b
  * limits. DONE, BAD or HEADER_TOO_LARGE. */
 enum sb_http_result sb_http_parse_trailers(struct sb_http_head *h, const char *buf, size_t len);
 
+/* Whether a field of that name may stand in trailers. */
+bool sb_http_may_trail(struct sb_str name);
+
 /* The buffer moved from `from` to `to`. */
 void sb_http_rebase(struct sb_http_head *h, const char *from, const char *to);
 

@@ -273,8 +273,9 @@ static void via(struct sb_exchange *x, struct sb_gather *g)
 
 static void framing(struct sb_exchange *x, struct sb_gather *g)
 {
-    if (!x->body.stream && (x->body.received || sb_http_has(&x->req, SB_H_CONTENT_LENGTH) ||
-                            x->req.framing == SB_BODY_CHUNKED)) {
+    if (!x->body.stream && !sb_body_trails(x) &&
+        (x->body.received || sb_http_has(&x->req, SB_H_CONTENT_LENGTH) ||
+         x->req.framing == SB_BODY_CHUNKED)) {
         sb_gather_lit(g, "Content-Length: ");
         sb_gather_uint(g, x->body.received);
         sb_gather_lit(g, "\r\n");

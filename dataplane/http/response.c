@@ -261,6 +261,18 @@ static void put(struct sb_exchange *x, struct sb_gather *g, struct sb_str data)
     x->body_sent += data.len;
 }
 
+/* Trailers go to clients that asked for them. */
+static void last_chunk(struct sb_exchange *x, struct sb_gather *g)
+{
+    sb_gather_lit(g, "0\r\n");
+    if (x->resp_trailers.n && sb_http_has_token(&x->req, SB_H_TE, SB_STR("trailers"))) {
+        struct sb_str text = sb_trailers_text(sb_exchange_arena(x), &x->resp_trailers);
+
+        sb_gather_ref(g, text.p, text.len);
+    }
+    sb_gather_lit(g, "\r\n");
+}
+
 /* The end of the body, for filters and for a chunked client. */
 static bool put_end(struct sb_exchange *x, struct sb_gather *g)
 {
@@ -273,7 +285,7 @@ static bool put_end(struct sb_exchange *x, struct sb_gather *g)
         put(x, g, c.data);
     }
     if (x->chunk_out)
-        sb_gather_lit(g, "0\r\n\r\n");
+        last_chunk(x, g);
     return true;
 }
 
@@ -287,6 +299,28 @@ static bool put_data(struct sb_exchange *x, struct sb_gather *g, struct sb_str d
     return true;
 }
 
+/* What comes next of a chunked body. */
+static bool put_chunk(struct sb_exchange *x, struct sb_str *raw, struct sb_gather *g)
+{
+    struct sb_str data;
+
+    switch (sb_chunked_next(&x->resp_chunked, raw, &data)) {
+    case SB_CHUNK_DATA:
+        return put_data(x, g, data);
+    case SB_CHUNK_TRAILER:
+        sb_trailers_add(sb_exchange_arena(x), &x->resp_trailers, data);
+        return true;
+    case SB_CHUNK_END:
+        return (x->resp_trailers.len == 0 ||
+                sb_trailers_end(sb_exchange_arena(x), &x->resp_trailers)) &&
+               put_end(x, g);
+    case SB_CHUNK_MORE:
+        return true;
+    default:
+        return false;
+    }
+}
+
 bool sb_response_body(struct sb_exchange *x, struct sb_str *raw, struct sb_gather *g)
 {
     struct sb_str data;
@@ -294,11 +328,8 @@ bool sb_response_body(struct sb_exchange *x, struct sb_str *raw, struct sb_gathe
     /* A piece takes up to three places, its end one more. */
     while (raw->len && !x->ended && g->n + 5 < SB_GATHER_MAX && g->end - g->at > 64) {
         if (x->resp.framing == SB_BODY_CHUNKED) {
-            enum sb_chunk_result r = sb_chunked_next(&x->resp_chunked, raw, &data);
-
-            if (r == SB_CHUNK_BAD || (r == SB_CHUNK_END && !put_end(x, g)) ||
-                (r == SB_CHUNK_DATA && !put_data(x, g, data)))
-                return false; /* trailers are not passed on */
+            if (!put_chunk(x, raw, g))
+                return false;
             continue;
         }
         data = x->resp.framing == SB_BODY_LENGTH ? sb_str_first(*raw, x->resp_left) : *raw;

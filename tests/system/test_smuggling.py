@@ -184,6 +184,9 @@ BAD_CHUNKS = {
     "underscore in the size": "1_0\r\nabc\r\n0\r\n\r\n", "shorter than it says": "4\r\nabc\r\n0\r\n\r\n",
     "bare LF at the end": "0\n\n", "bare LF behind the last size": "0\n\r\n",
     "endless trailers": "0\r\n" + "X: a\r\n" * 5000,
+    "folded trailer": "0\r\nX: a\r\n b\r\n\r\n", "trailer with a space before the colon": "0\r\nX : a\r\n\r\n",
+    "trailer with a NUL": "0\r\nX: \0\r\n\r\n", "trailer with CR": "0\r\nX: a\rb\r\n\r\n",
+    "trailer without name": "0\r\n: a\r\n\r\n",
 }
 
 
@@ -307,6 +310,18 @@ FORWARDED = {
     "Expect with padding": (POST + "Expect: y 100-continue\r\nContent-Length: 2\r\n\r\nhi", sent("Content-Length: 2", body="hi")),
     "Expect twice": (POST + "Expect: 100-continue\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi", sent("Content-Length: 2", body="hi")),
     "method with a dash": (request(method="VERSION-CONTROL"), plain(line="VERSION-CONTROL /first HTTP/1.1")),
+    "trailers nobody announced": (CHUNKED + "2\r\nhi\r\n0\r\nX-T: 1\r\n\r\n", sent("Content-Length: 2", body="hi")),
+    "trailers": (POST + "Trailer: X-T\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-T:  1 \r\n\r\n",
+                 sent("Transfer-Encoding: chunked", "Trailer: X-T", body="2\r\nhi\r\n0\r\nX-T: 1\r\n\r\n")),
+    "trailers of an empty body": (POST + "Trailer: X-T\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-T: 1\r\n\r\n",
+                                  sent("Transfer-Encoding: chunked", "Trailer: X-T", body="0\r\nX-T: 1\r\n\r\n")),
+    "trailers that would frame": (POST + "Trailer: X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nContent-Length: 9\r\n"
+                                  "X: y\r\nTransfer-Encoding: chunked\r\nHost: evil\r\nX-Forwarded-For: 9.9.9.9\r\n\r\n",
+                                  sent("Transfer-Encoding: chunked", "Trailer: X", body="2\r\nhi\r\n0\r\nX: y\r\n\r\n")),
+    "trailers that may not go on": (POST + "Trailer: Host\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nHost: evil\r\n\r\n",
+                                    sent("Content-Length: 2", "Trailer: Host", body="hi")),
+    "trailers where it streams": (STREAM + "2\r\nhi\r\n0\r\nX-T: 1\r\nAuthorization: x\r\n\r\n",
+                                  streamed(body="2\r\nhi\r\n0\r\nX-T: 1\r\n\r\n")),
     "HTTP/1.2": (request(version="HTTP/1.2"), plain(via="")),
 }
 LAST = {     # the connection ends behind it

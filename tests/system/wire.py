@@ -17,7 +17,7 @@ class Request:
         lines = head.decode("latin-1").split("\r\n")
         self.line = lines[0]
         self.headers = [tuple(line.split(": ", 1)) for line in lines[1:]]
-        self.body = body
+        self.body, self.trailers = body, []
 
     def get(self, name):
         values = [v for k, v in self.headers if k.lower() == name.lower()]
@@ -35,12 +35,15 @@ def read_head(f):
 
 
 def read_chunks(f):
-    body = b""
+    """The body, and the lines of its trailers."""
+    body, trailers = b"", []
     while True:
         size = int(f.readline().split(b";")[0], 16)
         if size == 0:
-            assert f.readline() == b"\r\n"
-            return body
+            while (line := f.readline()) != b"\r\n":
+                assert line.endswith(b"\r\n")
+                trailers.append(line.decode("latin-1").strip())
+            return body, trailers
         body += f.read(size)
         assert f.readline() == b"\r\n"
 
@@ -51,7 +54,7 @@ def read_request(f):
         return None
     r = Request(head, b"")
     if r.get("Transfer-Encoding"):
-        r.body = read_chunks(f)
+        r.body, r.trailers = read_chunks(f)
     elif r.get("Content-Length"):
         r.body = f.read(int(r.get("Content-Length")))
     return r
@@ -67,11 +70,11 @@ class Answer:
         for line in lines[1:]:
             name, value = line.split(": ", 1)
             self.headers.setdefault(name.lower(), []).append(value)
-        self.body = b""
+        self.body, self.trailers = b"", []
         if head_only or self.status in (101, 204, 304):
             return
         if "transfer-encoding" in self.headers:
-            self.body = read_chunks(f)
+            self.body, self.trailers = read_chunks(f)
         elif "content-length" in self.headers:
             self.body = f.read(int(self.headers["content-length"][0]))
         else:
