@@ -5,6 +5,7 @@
 #include "dataplane/process/verbs.h"
 #include "migrations/migrate.h"
 #include "shared/cli.h"
+#include "shared/crypto_memory.h"
 
 static const struct sb_cli_verb verbs[] = {
     {"check", sb_verb_check, "check a configuration file"},
@@ -25,5 +26,6 @@ static const struct sb_cli_verb verbs[] = {
 
 int main(int argc, char **argv)
 {
+    sb_crypto_memory_init();
     return sb_cli_run(argc, argv, "kong", "", verbs);
 }

@@ -28,6 +28,7 @@
 #include "dataplane/upstream/resolver.h"
 #include "dataplane/upstream/upstream.h"
 #include "shared/clock.h"
+#include "shared/crypto_memory.h"
 #include "shared/digest.h"
 #include "shared/log.h"
 
@@ -399,6 +400,7 @@ static void *run_worker(void *arg)
 
     sigfillset(&all); /* signals are the main thread's */
     pthread_sigmask(SIG_SETMASK, &all, NULL);
+    sb_crypto_memory_pool();
     while (!w->stopping) {
         w->now_valid = false;
         if (event_base_loop(w->base, EVLOOP_ONCE) < 0) {
@@ -406,6 +408,7 @@ static void *run_worker(void *arg)
             break;
         }
     }
+    sb_crypto_memory_release();
     return NULL;
 }
 

@@ -1,0 +1,152 @@
+/* crypto_memory.c - see crypto_memory.h.
+ *
+ *   [ size, class | the piece ... ]     every piece knows where it belongs
+ *
+ * Classes are 16 bytes apart up to 1 KiB, then grow by a half or a third up to what holds a TLS
+ * record; what is larger is malloc's. (I1) A piece in class c is exactly as large as c says, so it
+ * may go to any thread's list of c.
+ */
+#include "shared/crypto_memory.h"
+
+#include <openssl/crypto.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    STEP = 16,
+    SMALL_MAX = 1024,
+    SMALL_CLASSES = SMALL_MAX / STEP,
+    KEEP_LEN = 32 * 1024, /* bytes that a list keeps ... */
+    KEEP_MIN = 4,         /* ... or so many pieces */
+};
+
+static const size_t large[] = {1536, 2048, 3072, 4096, 6144, 8192, 12288, 18432, 24576, 36864};
+
+enum {
+    LARGE_CLASSES = sizeof large / sizeof *large,
+    CLASSES = SMALL_CLASSES + LARGE_CLASSES,
+    NO_CLASS = CLASSES,
+};
+
+struct piece {
+    union {
+        size_t len; /* in use */
+        struct piece *next;
+    };
+    uint32_t class;
+    uint32_t unused;
+};
+
+_Static_assert(sizeof(struct piece) == 16, "what follows must be aligned");
+
+struct list {
+    struct piece *first;
+    uint32_t count;
+};
+
+static _Thread_local struct {
+    bool on;
+    struct list lists[CLASSES];
+} pool;
+
+static unsigned class_of(size_t len)
+{
+    if (len <= SMALL_MAX)
+        return len ? (unsigned)((len - 1) / STEP) : 0;
+    for (unsigned i = 0; i < LARGE_CLASSES; i++)
+        if (len <= large[i])
+            return SMALL_CLASSES + i;
+    return NO_CLASS;
+}
+
+static size_t class_len(unsigned class)
+{
+    return class < SMALL_CLASSES ? (size_t)(class + 1) * STEP : large[class - SMALL_CLASSES];
+}
+
+static void *take(size_t len, const char *file, int line)
+{
+    unsigned class = class_of(len);
+    struct piece *p;
+
+    (void)file;
+    (void)line;
+    if (pool.on && class != NO_CLASS && (p = pool.lists[class].first)) {
+        pool.lists[class].first = p->next;
+        pool.lists[class].count--;
+    } else {
+        p = malloc(sizeof *p + (class == NO_CLASS ? len : class_len(class)));
+        if (!p)
+            return NULL;
+        p->class = class;
+    }
+    p->len = len;
+    return p + 1;
+}
+
+static void give(void *block, const char *file, int line)
+{
+    struct piece *p = block;
+    struct list *list;
+
+    (void)file;
+    (void)line;
+    if (!p--)
+        return;
+    if (!pool.on || p->class == NO_CLASS) {
+        free(p);
+        return;
+    }
+    list = &pool.lists[p->class];
+    if (list->count >= KEEP_MIN && list->count * class_len(p->class) >= KEEP_LEN) {
+        free(p);
+        return;
+    }
+    p->next = list->first;
+    list->first = p;
+    list->count++;
+}
+
+static void *resize(void *block, size_t len, const char *file, int line)
+{
+    struct piece *p = block;
+    void *other;
+
+    if (!p--)
+        return take(len, file, line);
+    if (p->class != NO_CLASS && len <= class_len(p->class)) {
+        p->len = len;
+        return block;
+    }
+    other = take(len, file, line);
+    if (!other)
+        return NULL;
+    memcpy(other, block, p->len < len ? p->len : len);
+    give(block, file, line);
+    return other;
+}
+
+void sb_crypto_memory_init(void)
+{
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    (void)CRYPTO_set_mem_functions(take, resize, give);
+#endif
+}
+
+void sb_crypto_memory_pool(void)
+{
+    pool.on = true;
+}
+
+void sb_crypto_memory_release(void)
+{
+    pool.on = false;
+    for (unsigned i = 0; i < CLASSES; i++)
+        for (struct piece *p = pool.lists[i].first, *next; p; p = next) {
+            next = p->next;
+            free(p);
+        }
+    memset(pool.lists, 0, sizeof pool.lists);
+}
