@@ -7,7 +7,7 @@
 #include "dataplane/admin/node.h"
 #include "dataplane/admin/entities.h"
 #include "dataplane/admin/info.h"
-#include "dataplane/admin/plugins.h"
+#include "dataplane/plugins/known.h"
 #include "dataplane/listen/workers.h"
 #include "shared/clock.h"
 #include "shared/log.h"
@@ -139,7 +139,7 @@ static struct sb_value *configuration(struct sb_call *c)
     struct sb_value *all = sb_settings_json(c->node->parts.settings, c->arena), *loaded;
 
     loaded = member(c, all, "loaded_plugins");
-    for (const struct sb_bundled_plugin *p = sb_bundled_plugins; p->name; p++)
+    for (const struct sb_known_plugin *p = sb_known_plugins; p->name; p++)
         if (sb_admin_plugin_enabled(c->node, sb_str_c(p->name)))
             set(c, loaded, p->name, sb_value_bool(c->arena, true));
     set(c, member(c, all, "loaded_vaults"), "env", sb_value_bool(c->arena, true));
@@ -182,7 +182,7 @@ static struct sb_value *plugins_on_server(struct sb_call *c)
 {
     struct sb_value *all = sb_value_object(c->arena), *one;
 
-    for (const struct sb_bundled_plugin *p = sb_bundled_plugins; p->name; p++) {
+    for (const struct sb_known_plugin *p = sb_known_plugins; p->name; p++) {
         if (!sb_admin_plugin_enabled(c->node, sb_str_c(p->name)))
             continue;
         one = member(c, all, p->name);
@@ -224,7 +224,7 @@ static void get_enabled_plugins(struct sb_call *c, const struct sb_endpoint *e)
     struct sb_value *body = sb_value_object(c->arena), *list = sb_value_array(c->arena);
 
     (void)e;
-    for (const struct sb_bundled_plugin *p = sb_bundled_plugins; p->name; p++)
+    for (const struct sb_known_plugin *p = sb_known_plugins; p->name; p++)
         if (sb_admin_plugin_enabled(c->node, sb_str_c(p->name)))
             sb_array_push(c->arena, list, sb_value_text(c->arena, p->name));
     set(c, body, "enabled_plugins", list);

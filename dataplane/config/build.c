@@ -17,6 +17,8 @@
 
 #include "dataplane/config/compile.h"
 #include "dataplane/config/lifetime.h"
+#include "dataplane/config/plugins.h"
+#include "dataplane/config/scopes.h"
 #include "dataplane/config/table.h"
 #include "shared/log.h"
 #include "shared/vec.h"
@@ -38,6 +40,8 @@ struct product {
     uint64_t born;
     struct name *name; /* of an upstream or SNI: claimed; of a service: its host */
     bool routed;
+    bool chained; /* a route: it has a chain */
+    uint32_t chain;
     char *trouble;               /* NULL: none */
     struct product *prev, *next; /* in trouble */
 };
@@ -61,6 +65,8 @@ struct sb_builder {
     bool routes_changed;
     struct sb_table *snis, *upstream_names;
     struct sb_slot_table slots;
+    struct sb_plugin_compiler *plugins;
+    struct sb_scopes *scopes;
     struct sb_map sni_names, hosts; /* struct name, by its text */
     SB_VEC(uint32_t) free_slots;
     uint32_t next_slot;
@@ -504,6 +510,49 @@ static void build_service(struct sb_builder *b, struct sb_node *node)
         end_gone(b, p);
 }
 
+/* A row that can't run is in trouble, and may still have an instance, which refuses. */
+static void build_plugin(struct sb_builder *b, struct sb_node *node)
+{
+    struct product *p = product_of(node);
+    struct sb_plugin_instance *in = NULL;
+    struct sb_value *row;
+    struct sb_err err;
+    enum sb_rc rc;
+
+    if (p->object)
+        sb_scopes_remove(b->scopes, p->object);
+    row = begin(b, node, &p);
+    if (!row) {
+        free_trouble(b, p);
+        return;
+    }
+    rc = sb_compile_plugin(b->plugins, p->arena, b->scratch, row, &in, &err);
+    p->object = in;
+    if (in)
+        sb_scopes_add(b->scopes, in);
+    else
+        drop_object(b, p);
+    if (rc)
+        set_trouble(b, p, err.text);
+    else
+        clear_trouble(b, p);
+}
+
+/* A route or a service got its first plugin, or lost its last one. */
+static void on_moved(void *arg, bool service, struct sb_str id)
+{
+    struct sb_builder *b = arg;
+    struct sb_node *node =
+        sb_model_find(b->model, service ? SB_STR("services") : SB_STR("routes"), id);
+
+    if (!node)
+        return;
+    if (service)
+        sb_model_touch_users(b->model, node);
+    else
+        sb_model_touch(b->model, node);
+}
+
 /* NULL in *out without an error: not to be routed, for its service is disabled. */
 static enum sb_rc compile_route(struct sb_builder *b, struct sb_arena *a,
                                 const struct sb_value *row, struct sb_route **out,
@@ -524,6 +573,20 @@ static enum sb_rc compile_route(struct sb_builder *b, struct sb_arena *a,
     return rc ? rc : sb_router_put(b->routes, &source, err);
 }
 
+/* The chain before is left after the new one is taken, so that a route that stays keeps it. */
+static void chain_route(struct sb_builder *b, struct product *p, struct sb_route *route)
+{
+    bool was = p->chained;
+    uint32_t old = p->chain;
+
+    p->chained = route != NULL;
+    if (route)
+        p->chain = route->chain =
+            sb_scopes_chain(b->scopes, route->id, route->service ? route->service->id : SB_STR(""));
+    if (was)
+        sb_scopes_leave(b->scopes, old);
+}
+
 static void build_route(struct sb_builder *b, struct sb_node *node)
 {
     struct product *p;
@@ -534,6 +597,7 @@ static void build_route(struct sb_builder *b, struct sb_node *node)
 
     if (row)
         rc = compile_route(b, p->arena, row, &route, &err);
+    chain_route(b, p, rc ? NULL : route);
     if (p->routed && (!route || rc))
         sb_router_remove(b->routes, node->id);
     b->routes_changed |= p->routed || (route && !rc);
@@ -553,6 +617,7 @@ static const struct sb_kind_rules rules[] = {
      .refs = {"upstream"},
      .ref_kinds = {"upstreams"},
      .build = build_target},
+    {.name = "plugins", .rank = 0, .build = build_plugin},
     {.name = "upstreams",
      .rank = 1,
      .refs = {"client_certificate"},
@@ -585,13 +650,15 @@ static void on_dirty(void *arg, struct sb_node *node)
     sb_vec_push(&b->dirty[node->kind->rules->rank], node);
 }
 
-struct sb_builder *sb_builder_new(enum sb_router_flavor flavor)
+struct sb_builder *sb_builder_new(enum sb_router_flavor flavor, const struct sb_settings *settings)
 {
     struct sb_builder *b = sb_xcalloc(1, sizeof *b);
 
     b->model = sb_model_new(rules, on_dirty, b);
     b->lifetimes = sb_lifetimes_new();
     b->routes = sb_router_builder_new(flavor);
+    b->plugins = sb_plugin_compiler_new(settings);
+    b->scopes = sb_scopes_new(b->lifetimes, on_moved, b);
     b->routes_changed = true; /* a snapshot always has a router */
     b->scratch = sb_arena_new(0);
     return b;
@@ -671,6 +738,8 @@ static void build_dirty(struct sb_builder *b)
             sb_arena_clear(b->scratch);
             b->compiled++;
         }
+        if (rank == 0)
+            sb_scopes_settle(b->scopes);
     }
     for (int rank = 0; rank < RANKS; rank++) {
         for (size_t i = 0; i < b->dirty[rank].len; i++)
@@ -685,7 +754,6 @@ const struct sb_snapshot *sb_builder_build(struct sb_builder *b, uint64_t versio
 
     build_dirty(b);
     build_router(b);
-    drop_old(b);
     box->snap = (struct sb_snapshot){
         .version = version,
         .router = b->router,
@@ -693,6 +761,8 @@ const struct sb_snapshot *sb_builder_build(struct sb_builder *b, uint64_t versio
         .upstream_names = b->upstream_names,
         .upstreams = b->slots.now,
     };
+    sb_scopes_build(b->scopes, &box->snap);
+    drop_old(b);
     box->generation = sb_lifetimes_publish(b->lifetimes);
     sb_lifetimes_drop(b->lifetimes, box->generation, free, box); /* goes with its generation */
     return &box->snap;
@@ -746,11 +816,13 @@ void sb_builder_free(struct sb_builder *b)
     sb_table_drop(b->lifetimes, &b->snis);
     sb_table_drop(b->lifetimes, &b->upstream_names);
     sb_slots_drop(b->lifetimes, &b->slots);
+    sb_scopes_free(b->scopes);
     if (b->router)
         sb_router_drop(b->routes, b->router);
     sb_lifetimes_free(b->lifetimes);
     sb_router_builder_free(b->routes);
     free_products(b);
+    sb_plugin_compiler_free(b->plugins);
     sb_model_free(b->model);
     free_names(&b->sni_names);
     free_names(&b->hosts);
@@ -794,6 +866,11 @@ struct sb_value *sb_builder_left_out(const struct sb_builder *b, struct sb_arena
 size_t sb_builder_compiled(const struct sb_builder *b)
 {
     return b->compiled;
+}
+
+size_t sb_builder_rechained(const struct sb_builder *b)
+{
+    return sb_scopes_rebuilt(b->scopes);
 }
 
 size_t sb_builder_held(const struct sb_builder *b)

@@ -1,8 +1,9 @@
 /* build.h - from changed rows to the next snapshot.
  *
- *     model --dirty nodes--> by rank: certificates, targets | services, upstreams, snis | routes
- *                               each compiled anew, its users marked dirty in turn
- *            --> router, tables of names and slots --> snapshot n+1, sharing the rest with n
+ *     model --dirty nodes--> by rank: certificates, targets, plugins | services, upstreams, snis |
+ *                               routes: each compiled anew, its users marked dirty in turn
+ *            --> router, tables of names and slots, chains of plugins --> snapshot n+1, sharing the
+ * rest with n
  *
  * What a change costs is what it touches: the row, what is compiled from it, and the parts of the
  * tables on the way. An entity that does not compile is in no table: it has a trouble, said in the
@@ -21,7 +22,10 @@
 #include "dataplane/router/router.h"
 #include "shared/value.h"
 
-struct sb_builder *sb_builder_new(enum sb_router_flavor flavor);
+struct sb_settings;
+
+/* settings: for plugins, must outlive the builder; NULL: all are enabled. */
+struct sb_builder *sb_builder_new(enum sb_router_flavor flavor, const struct sb_settings *settings);
 /* Every snapshot is gone with it, also those not given back. */
 void sb_builder_free(struct sb_builder *b);
 
@@ -43,7 +47,8 @@ uint64_t sb_builder_left_out_edition(const struct sb_builder *b);
 
 /* What the last build compiled, for tests and benchmarks: the cost of a change. */
 size_t sb_builder_compiled(const struct sb_builder *b);
-size_t sb_builder_held(const struct sb_builder *b);    /* snapshots not given back */
+size_t sb_builder_rechained(const struct sb_builder *b); /* chains of plugins */
+size_t sb_builder_held(const struct sb_builder *b);      /* snapshots not given back */
 size_t sb_builder_waiting(const struct sb_builder *b); /* dropped objects that those still reach */
 
 #endif

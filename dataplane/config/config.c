@@ -403,7 +403,7 @@ static struct sb_config *config_new(const struct sb_settings *settings, struct s
 
     c->settings = settings;
     c->workers = workers;
-    c->builder = sb_builder_new(sb_context_flavor(settings));
+    c->builder = sb_builder_new(sb_context_flavor(settings), settings);
     c->path = memcpy(sb_xmalloc(path.len + 1), path.p, path.len + 1);
     sb_arena_free(a);
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -1,5 +1,6 @@
 #include "dataplane/config/context.h"
 
+#include "dataplane/plugins/known.h"
 #include "shared/settings.h"
 
 enum sb_router_flavor sb_context_flavor(const struct sb_settings *s)
@@ -18,7 +19,7 @@ bool sb_context_plugin_enabled(const struct sb_settings *s, struct sb_str name)
     const struct sb_str *items = sb_settings_list(s, "plugins", &count);
 
     for (size_t i = 0; i < count; i++) {
-        if (sb_str_is(items[i], "bundled") || sb_str_eq(items[i], name))
+        if (sb_str_eq(items[i], name) || (sb_str_is(items[i], "bundled") && sb_plugin_known(name)))
             return true;
     }
     return false;

@@ -11,7 +11,7 @@
 struct sb_settings;
 
 enum sb_router_flavor sb_context_flavor(const struct sb_settings *s);
-/* By the setting `plugins`: "bundled" stands for all that we know. */
+/* By the setting `plugins`: "bundled" stands for all that Kong comes with. */
 bool sb_context_plugin_enabled(const struct sb_settings *s, struct sb_str name);
 /* A context whose results live in the arena; the settings must outlive it. */
 struct sb_schema_ctx sb_context(const struct sb_settings *s, struct sb_arena *arena);

@@ -56,6 +56,12 @@ const struct sb_certificate *sb_snapshot_certificate(const struct sb_snapshot *s
     return find(snap, SB_STR("*"));
 }
 
+const struct sb_consumer_plugins *sb_snapshot_consumer_plugins(const struct sb_snapshot *snap,
+                                                               struct sb_str consumer_id)
+{
+    return sb_table_find(snap->consumers, consumer_id);
+}
+
 const struct sb_upstream *sb_snapshot_upstream(const struct sb_snapshot *snap, struct sb_str name)
 {
     return sb_table_find(snap->upstream_names, name);

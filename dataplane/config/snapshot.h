@@ -11,7 +11,8 @@
  * unlocked count. Strings are NUL-terminated behind their length.
  *
  * A route points to its service, but a service names its upstream by a slot that is looked up in
- * the snapshot: targets come and go with every Pod, and must not make services and routes anew.
+ * the snapshot: targets come and go with every Pod, and must not make services and routes anew. So
+ * does a route name its chain of plugins.
  */
 #ifndef SB_DATAPLANE_CONFIG_SNAPSHOT_H
 #define SB_DATAPLANE_CONFIG_SNAPSHOT_H
@@ -23,7 +24,8 @@
 #include "shared/str.h"
 #include "shared/uuid.h"
 
-struct sb_hooks; /* dataplane/plugins/phase.h */
+struct sb_consumer_plugins; /* dataplane/plugins/chain.h */
+struct sb_hooks;            /* dataplane/plugins/phase.h */
 struct sb_router;
 struct sb_upstream;
 
@@ -75,7 +77,7 @@ struct sb_route {
     bool request_buffering, response_buffering;
     bool path_handling_v1;
     const struct sb_service *service; /* NULL: serviceless */
-    const struct sb_hooks *hooks;     /* NULL: no plugin has anything to do */
+    uint32_t chain;                   /* of plugins: sb_route_hooks() */
 };
 
 /* An upstream's description; the ring and the health live per worker in dataplane/upstream, rebuilt
@@ -114,7 +116,7 @@ struct sb_upstream {
 struct sb_table;
 struct sb_slots {
     uint32_t count; /* slots that exist: 0..count-1 */
-    const struct sb_upstream *const *const *chunks;
+    const void *const *const *chunks;
 };
 
 enum { SB_SLOT_BITS = 7 }; /* slots in a chunk: 128 */
@@ -125,7 +127,9 @@ struct sb_snapshot {
     const struct sb_table *snis;           /* sb_snapshot_certificate() */
     const struct sb_table *upstream_names; /* sb_snapshot_upstream() */
     struct sb_slots upstreams;             /* sb_service_upstream() */
+    struct sb_slots chains;                /* sb_route_hooks() */
     const struct sb_hooks *hooks;          /* of plugins for everything; NULL: none */
+    const struct sb_table *consumers;      /* sb_snapshot_consumer_plugins() */
 };
 
 /* The certificate for a server name (lower case; "" when the client sent none): exact, then
@@ -136,15 +140,29 @@ const struct sb_certificate *sb_snapshot_certificate(const struct sb_snapshot *s
 /* By name, for the Admin API and for plugins. NULL: none. */
 const struct sb_upstream *sb_snapshot_upstream(const struct sb_snapshot *snap, struct sb_str name);
 
+/* The plugins that are scoped to a consumer. NULL: none. */
+const struct sb_consumer_plugins *sb_snapshot_consumer_plugins(const struct sb_snapshot *snap,
+                                                               struct sb_str consumer_id);
+
+static inline const void *sb_slot_get(const struct sb_slots *s, uint32_t slot)
+{
+    if (slot >= s->count) /* never for what belongs to this snapshot; cheap to be sure */
+        return NULL;
+    return s->chunks[slot >> SB_SLOT_BITS][slot & ((1u << SB_SLOT_BITS) - 1)];
+}
+
 /* The upstream that the service's host names. NULL: none, the host is a name or an address. */
 static inline const struct sb_upstream *sb_service_upstream(const struct sb_snapshot *snap,
                                                             const struct sb_service *service)
 {
-    uint32_t slot = service->upstream_slot;
+    return sb_slot_get(&snap->upstreams, service->upstream_slot);
+}
 
-    if (slot >= snap->upstreams.count) /* never for a service of this snapshot; cheap to be sure */
-        return NULL;
-    return snap->upstreams.chunks[slot >> SB_SLOT_BITS][slot & ((1u << SB_SLOT_BITS) - 1)];
+/* What the plugins do to the route's requests. NULL: nothing. */
+static inline const struct sb_hooks *sb_route_hooks(const struct sb_snapshot *snap,
+                                                    const struct sb_route *route)
+{
+    return sb_slot_get(&snap->chains, route->chain);
 }
 
 #endif

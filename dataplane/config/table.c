@@ -189,16 +189,16 @@ static uint32_t chunks_of(uint32_t count)
 }
 
 /* The array of chunks, ours to change, for at least count slots. */
-static const struct sb_upstream *const **own_chunks(struct sb_lifetimes *l, struct sb_slot_table *t,
-                                                    uint32_t count)
+static const void *const **own_chunks(struct sb_lifetimes *l, struct sb_slot_table *t,
+                                      uint32_t count)
 {
     uint32_t have = chunks_of(t->now.count), want = chunks_of(count);
-    const struct sb_upstream *const **chunks = (const struct sb_upstream *const **)t->now.chunks;
+    const void *const **chunks = (const void *const **)t->now.chunks;
 
     if (want < have)
         want = have;
     if (!chunks || t->born != sb_lifetimes_now(l) || want > have) {
-        const struct sb_upstream *const **copy = sb_xcalloc(want, sizeof *copy);
+        const void *const **copy = sb_xcalloc(want, sizeof *copy);
 
         if (chunks) {
             memcpy(copy, chunks, have * sizeof *copy);
@@ -216,15 +216,14 @@ static const struct sb_upstream *const **own_chunks(struct sb_lifetimes *l, stru
     return chunks;
 }
 
-void sb_slots_set(struct sb_lifetimes *l, struct sb_slot_table *t, uint32_t slot,
-                  const struct sb_upstream *value)
+void sb_slots_set(struct sb_lifetimes *l, struct sb_slot_table *t, uint32_t slot, const void *value)
 {
-    const struct sb_upstream *const **chunks = own_chunks(l, t, slot + 1);
-    const struct sb_upstream **chunk;
+    const void *const **chunks = own_chunks(l, t, slot + 1);
+    const void **chunk;
     uint32_t at = slot >> SB_SLOT_BITS;
 
     if (t->chunk_born[at] == sb_lifetimes_now(l)) {
-        chunk = (const struct sb_upstream **)chunks[at];
+        chunk = (const void **)chunks[at];
     } else {
         chunk = sb_xmalloc(SLOTS * sizeof *chunk);
         memcpy(chunk, chunks[at], SLOTS * sizeof *chunk);

@@ -1,4 +1,5 @@
-/* table.h - tables that snapshots share in parts: names to objects, and slots to upstreams.
+/* table.h - tables that snapshots share in parts: names to objects, and slots to upstreams and
+ * chains.
  *
  * A table is an array of shards. A change copies the shard it touches and the array, once per
  * generation; the rest belongs to the tables before and after alike:
@@ -51,7 +52,7 @@ struct sb_slot_table {
 
 /* Sets a slot, growing the table to it; value NULL empties it. */
 void sb_slots_set(struct sb_lifetimes *l, struct sb_slot_table *t, uint32_t slot,
-                  const struct sb_upstream *value);
+                  const void *value);
 void sb_slots_drop(struct sb_lifetimes *l, struct sb_slot_table *t);
 
 #endif

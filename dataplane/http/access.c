@@ -52,7 +52,7 @@ static bool match(struct sb_exchange *x)
     x->service = x->route->service;
     if (x->service)
         x->upstream = sb_service_upstream(x->hold->snap, x->service);
-    x->hooks = x->route->hooks;
+    x->hooks = sb_route_hooks(x->hold->snap, x->route);
     return true;
 }
 
@@ -102,12 +102,17 @@ static enum sb_xstate protocol_rules(struct sb_exchange *x)
 
 enum sb_xstate sb_step_route(struct sb_exchange *x)
 {
+    enum sb_xstate next;
+
     normalise(x);
     if (!match(x)) {
         x->hooks = x->hold->snap->hooks;
         return sb_step_error(x, 404, "no Route matched with those values");
     }
-    return protocol_rules(x);
+    next = protocol_rules(x);
+    if (next != SB_X_ACCESS) /* the route's plugins are not asked */
+        x->hooks = x->hold->snap->hooks;
+    return next;
 }
 
 /* -- ACCESS -- */

@@ -1,6 +1,6 @@
 /* answer.c - responses that the gateway itself gives: errors in the format that the client accepts,
  * redirects, what plugins answer. Texts and formats are Kong's, byte for byte (proxy-http.md 8). */
-#include "dataplane/http/exchange.h"
+#include "dataplane/http/steps.h"
 
 static const struct {
     int status;
@@ -343,12 +343,11 @@ static struct sb_str make_body(struct sb_exchange *x, struct sb_gather *body)
 /* Body filters see an answer of ours in one piece. */
 static bool filter_body(struct sb_exchange *x, struct sb_gather *body)
 {
-    const struct sb_hooks *hooks = sb_exchange_hooks(x);
     struct sb_chunk c = {.last = true};
     size_t len = 0, at = 0;
     char *flat;
 
-    if (!hooks || !hooks->phase[SB_PHASE_BODY_FILTER])
+    if (!sb_hooks_any(x, SB_PHASE_BODY_FILTER))
         return true;
     for (int i = 0; i < body->n; i++)
         len += body->iov[i].iov_len;

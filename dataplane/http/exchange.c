@@ -146,8 +146,10 @@ static void run_log_hooks(struct sb_exchange *x)
     const struct sb_hooks *hooks = sb_exchange_hooks(x);
     const struct sb_hook *h = hooks ? hooks->phase[SB_PHASE_LOG] : NULL;
 
+    const void *config;
+
     for (; h && h->run; h++)
-        if (h->run(x, h->config))
+        if (sb_hook_config(x, h, &config) && h->run(x, config))
             sb_error("a plugin broke in phase log, request_id: %.32s", x->id);
 }
 

@@ -48,6 +48,7 @@ enum {
     SB_X_IN_LEN = 4096,
     SB_X_HEADERS = 64,
     SB_X_HEADERS_MAX = 1000,
+    SB_X_SLOTS = 16,
     SB_DRAIN_MAX = 4 << 20, /* bytes of an unwanted body that we read to keep a connection */
 };
 
@@ -122,12 +123,14 @@ struct sb_exchange {
     const struct sb_upstream *upstream; /* NULL: the service's host is a name or an address */
     const struct sb_hooks *hooks;
     const struct sb_hook *hook; /* the next to run */
+    const struct sb_consumer_plugins *of_consumer;
+    const struct sb_plugin_instance **chosen; /* for each slot; NULL: before access */
+    bool filtered;                            /* the header filters have run */
     bool hooks_begun, suspended, timed_out, refused, empty;
     const struct sb_consumer *consumer;     /* NULL: not known who it is */
     const struct sb_credential *credential; /* NULL: the same */
     const struct sb_str *groups;
     size_t ngroups;
-    struct sb_plugin_memory *memories; /* of plugins in this exchange */
 
     /* The upstream */
     struct sb_upconn *u;
@@ -155,7 +158,8 @@ struct sb_exchange {
     char cleared[1];
 
     struct sb_timer timer; /* hangs where it hung last */
-    char path_room[1024];  /* for normalised paths that fit */
+    const struct sb_plugin_instance *chosen_room[SB_X_SLOTS];
+    char path_room[1024]; /* for normalised paths that fit */
     char host_room[256];
     uint8_t ids_room[SB_X_HEADERS];
     struct sb_router_header headers_room[SB_X_HEADERS];

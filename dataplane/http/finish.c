@@ -21,7 +21,8 @@ enum sb_xstate sb_step_answer(struct sb_exchange *x)
     if (!x->head_sent) {
         if (!x->hooks_begun)
             x->status = x->answer.status == 494 ? 400 : x->answer.status;
-        if (sb_hooks_run(x, sb_exchange_hooks(x), SB_PHASE_HEADER_FILTER) == SB_AGAIN)
+        if (!x->filtered &&
+            sb_hooks_run(x, sb_exchange_hooks(x), SB_PHASE_HEADER_FILTER) == SB_AGAIN)
             return sb_step_wait_for_hook(x);
         if (!send_answer(x))
             return sb_step_abandon(x);

@@ -12,6 +12,7 @@ enum sb_xstate sb_step_filter(struct sb_exchange *x)
     case SB_AGAIN:
         return sb_step_wait_for_hook(x);
     default:
+        x->filtered = true; /* all of them, whatever became of the response */
         sb_try_end(x, false);
         return SB_X_ANSWER;
     }

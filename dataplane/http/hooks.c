@@ -1,6 +1,7 @@
 /* hooks.c - runs the plugins' hooks of a phase, one after the other, with pauses. */
 #include "dataplane/http/downstream.h"
 #include "dataplane/http/steps.h"
+#include "dataplane/plugins/chain.h"
 #include "shared/log.h"
 
 /* The route's, or what is for everything where no route was found. */
@@ -9,37 +10,126 @@ const struct sb_hooks *sb_exchange_hooks(const struct sb_exchange *x)
     return x->hooks ? x->hooks : x->hold->snap->hooks;
 }
 
-/* Runs a phase's hooks from where it stopped: SB_OK, SB_AGAIN, or SB_INVALID when one answered or
- * broke and x->answer says what the client gets. */
+/* -- what depends on the consumer -- */
+
+/* Room for what is chosen while access runs. */
+static void begin_choosing(struct sb_exchange *x, const struct sb_hooks *hooks)
+{
+    x->chosen = x->chosen_room;
+    if (hooks->slots > SB_X_SLOTS)
+        x->chosen = SB_NEW_N(sb_exchange_arena(x), const struct sb_plugin_instance *, hooks->slots);
+    memset(x->chosen, 0, hooks->slots * sizeof *x->chosen);
+}
+
+/* Who is known by now counts for this plugin, in this phase and all behind it. */
+static const struct sb_plugin_instance *choose(struct sb_exchange *x, const struct sb_hook *h)
+{
+    struct sb_str route_id = x->route ? x->route->id : SB_STR("");
+    struct sb_str service_id = x->service ? x->service->id : SB_STR("");
+
+    return x->chosen[h->slot - 1] = sb_chain_choose(h, x->of_consumer, route_id, service_id);
+}
+
+static bool config_of(const struct sb_plugin_instance *in, const void **config)
+{
+    if (!in || in->refused)
+        return false;
+    *config = in->config;
+    return true;
+}
+
+bool sb_hook_config(const struct sb_exchange *x, const struct sb_hook *h, const void **config)
+{
+    *config = h->config;
+    return !h->slot || config_of(x->chosen ? x->chosen[h->slot - 1] : h->instance, config);
+}
+
+bool sb_hooks_any(const struct sb_exchange *x, enum sb_phase phase)
+{
+    const struct sb_hooks *hooks = sb_exchange_hooks(x);
+    const struct sb_hook *h = hooks ? hooks->phase[phase] : NULL;
+    const void *config;
+
+    for (; h && (h->run || h->filter); h++)
+        if (sb_hook_config(x, h, &config))
+            return true;
+    return false;
+}
+
+bool sb_hooks_whole_response(const struct sb_exchange *x)
+{
+    const struct sb_hooks *hooks = sb_exchange_hooks(x);
+
+    if (!hooks || hooks->response_buffered)
+        return hooks != NULL;
+    for (unsigned i = 0; x->chosen && i < hooks->slots; i++)
+        if (x->chosen[i] && x->chosen[i]->whole_response)
+            return true;
+    return false;
+}
+
+/* -- running -- */
+
+static enum sb_rc run_one(struct sb_exchange *x, const struct sb_hook *h, enum sb_phase phase)
+{
+    const struct sb_plugin_instance *in;
+    const void *config;
+
+    if (phase == SB_PHASE_ACCESS && h->slot) {
+        in = choose(x, h);
+        if (in && in->refused)
+            return sb_plugin_refuse(x, NULL);
+    }
+    return sb_hook_config(x, h, &config) ? h->run(x, config) : SB_OK;
+}
+
+static void broke(struct sb_exchange *x, const struct sb_hook *h, enum sb_phase phase)
+{
+    static const char *const names[] = {"rewrite", "access", "header_filter", "body_filter", "log"};
+
+    sb_error("plugin %s broke in %s, request_id: %.32s", h->plugin ? h->plugin->name : "",
+             names[phase], x->id);
+    if (x->state != SB_X_ANSWER) /* an answer that is there goes out */
+        x->answer = (struct sb_answer){.status = 500, .kind = SB_ANSWER_ERROR};
+}
+
+static enum sb_rc run_on(struct sb_exchange *x, enum sb_phase phase)
+{
+    while (x->hook->run) {
+        const struct sb_hook *h = x->hook++;
+        enum sb_rc rc = run_one(x, h, phase);
+
+        if (rc == SB_AGAIN)
+            return SB_AGAIN;
+        if (rc)
+            broke(x, h, phase);
+        if (rc || (x->answer.status && phase != SB_PHASE_HEADER_FILTER))
+            return SB_INVALID;
+    }
+    return x->answer.status ? SB_INVALID : SB_OK;
+}
+
 enum sb_rc sb_hooks_run(struct sb_exchange *x, const struct sb_hooks *hooks, enum sb_phase phase)
 {
-    enum sb_rc rc = SB_OK;
+    enum sb_rc rc;
 
     if (!hooks || !hooks->phase[phase])
         return SB_OK;
     if (x->suspended)
         return SB_AGAIN;
     if (!x->hooks_begun) {
-        x->hooks_begun = true;
         x->hook = hooks->phase[phase];
+        if (phase == SB_PHASE_ACCESS && hooks->slots)
+            begin_choosing(x, hooks);
     }
-    while (x->hook->run) {
-        const struct sb_hook *h = x->hook++;
-
-        rc = h->run(x, h->config);
-        if (rc == SB_AGAIN) {
-            x->suspended = true;
-            return SB_AGAIN;
-        }
-        if (rc) {
-            sb_error("a plugin broke in phase %d, request_id: %.32s", (int)phase, x->id);
-            x->answer = (struct sb_answer){.status = 500, .kind = SB_ANSWER_ERROR};
-        }
-        if (rc || (x->answer.status && phase != SB_PHASE_HEADER_FILTER))
-            break;
-    }
-    x->hooks_begun = false;
-    return rc || (x->answer.status && phase != SB_PHASE_HEADER_FILTER) ? SB_INVALID : SB_OK;
+    x->hooks_begun = true;
+    rc = run_on(x, phase);
+    x->suspended = x->hooks_begun = rc == SB_AGAIN;
+    if (rc == SB_INVALID && phase == SB_PHASE_ACCESS) /* the rest does not run, but counts later */
+        for (; x->hook->run; x->hook++)
+            if (x->hook->slot)
+                (void)choose(x, x->hook);
+    return rc;
 }
 
 void sb_exchange_resume(struct sb_exchange *x)

@@ -4,7 +4,7 @@
  * client's: lengths stay lengths; chunks are made anew, one a read; a body that ends with the
  * connection becomes chunked for HTTP/1.1 and ends with the connection for HTTP/1.0.
  */
-#include "dataplane/http/exchange.h"
+#include "dataplane/http/steps.h"
 #include "shared/log.h"
 
 #define BIT(name) (UINT64_C(1) << SB_H_##name)
@@ -15,7 +15,7 @@ static const uint64_t never_passed = BIT(CONNECTION) | BIT(KEEP_ALIVE) | BIT(TRA
 
 static bool has_body_filters(const struct sb_exchange *x)
 {
-    return x->hooks && x->hooks->phase[SB_PHASE_BODY_FILTER];
+    return sb_hooks_any(x, SB_PHASE_BODY_FILTER);
 }
 
 void sb_response_begin(struct sb_exchange *x)
@@ -238,8 +238,10 @@ bool sb_response_filter(struct sb_exchange *x, struct sb_chunk *c)
     const struct sb_hooks *hooks = sb_exchange_hooks(x);
     const struct sb_hook *h = hooks ? hooks->phase[SB_PHASE_BODY_FILTER] : NULL;
 
+    const void *config;
+
     for (; h && h->filter; h++) {
-        if (h->filter(x, h->config, c) == SB_OK)
+        if (!sb_hook_config(x, h, &config) || h->filter(x, config, c) == SB_OK)
             continue;
         sb_error("a body filter broke, request_id: %.32s", x->id);
         return false;

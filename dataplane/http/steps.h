@@ -46,8 +46,14 @@ void sb_try_end(struct sb_exchange *x, bool reusable);
 enum sb_xstate sb_try_pump(struct sb_exchange *x, enum sb_xstate state);
 
 /* Runs a phase's hooks from where it stopped: SB_OK, SB_AGAIN, or SB_INVALID when one answered or
- * broke and x->answer says what the client gets. */
+ * broke and x->answer says what the client gets. In header_filter all run also when one answers. */
 SB_MUST enum sb_rc sb_hooks_run(struct sb_exchange *x, const struct sb_hooks *hooks,
                                 enum sb_phase phase);
+/* The config that a row runs with in this exchange; false: it has nothing to do. Behind access. */
+bool sb_hook_config(const struct sb_exchange *x, const struct sb_hook *h, const void **config);
+/* Whether there is anything to run in a phase behind access. */
+bool sb_hooks_any(const struct sb_exchange *x, enum sb_phase phase);
+/* Whether the response's body is wanted in one piece. Behind access. */
+bool sb_hooks_whole_response(const struct sb_exchange *x);
 
 #endif

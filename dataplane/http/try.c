@@ -181,8 +181,7 @@ enum sb_xstate sb_step_connect(struct sb_exchange *x)
 
 static bool has_response_hooks(const struct sb_exchange *x)
 {
-    return x->hooks &&
-           (x->hooks->phase[SB_PHASE_HEADER_FILTER] || x->hooks->phase[SB_PHASE_BODY_FILTER]);
+    return sb_hooks_any(x, SB_PHASE_HEADER_FILTER) || sb_hooks_any(x, SB_PHASE_BODY_FILTER);
 }
 
 static enum sb_http_result parse_reply(struct sb_exchange *x, const char *p, size_t len)

@@ -10,6 +10,9 @@ void sb_exchange_authenticate(struct sb_exchange *x, const struct sb_consumer *c
 {
     x->consumer = consumer;
     x->credential = credential;
+    x->of_consumer = NULL;
+    if (consumer && x->hooks && x->hooks->slots)
+        x->of_consumer = sb_snapshot_consumer_plugins(x->hold->snap, consumer->id);
 }
 
 const struct sb_consumer *sb_exchange_consumer(const struct sb_exchange *x)
@@ -32,30 +35,6 @@ const struct sb_str *sb_exchange_groups(const struct sb_exchange *x, size_t *n)
 {
     *n = x->ngroups;
     return x->groups;
-}
-
-/* -- memory -- */
-
-struct sb_plugin_memory {
-    struct sb_plugin_memory *next;
-    const struct sb_plugin *plugin;
-    void *p;
-};
-
-void *sb_exchange_memory(struct sb_exchange *x, const struct sb_plugin *plugin, size_t len)
-{
-    struct sb_arena *a = sb_exchange_arena(x);
-    struct sb_plugin_memory *m;
-
-    for (m = x->memories; m; m = m->next)
-        if (m->plugin == plugin)
-            return m->p;
-    m = SB_NEW(a, struct sb_plugin_memory);
-    m->plugin = plugin;
-    m->p = sb_arena_zero(a, len);
-    m->next = x->memories;
-    x->memories = m;
-    return m->p;
 }
 
 /* -- the request -- */

@@ -140,6 +140,9 @@ void sb_pool_release(struct sb_free_list *list);
 struct sb_hold *sb_worker_hold(struct sb_worker *w);
 void sb_worker_unhold(struct sb_worker *w, struct sb_hold *hold);
 
+/* From any thread: a message to every worker, the last of whom frees the publication. */
+void sb_workers_hand_out(struct sb_workers *ws, struct sb_publication *p);
+
 /* Called by clients that close, so that draining can end. */
 void sb_worker_client_gone(struct sb_worker *w);
 

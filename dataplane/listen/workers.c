@@ -250,14 +250,8 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-void sb_workers_publish(struct sb_workers *ws, const struct sb_snapshot *snap,
-                        void (*retired)(void *arg, const struct sb_snapshot *snap), void *arg)
+void sb_workers_hand_out(struct sb_workers *ws, struct sb_publication *p)
 {
-    struct sb_publication *p = sb_xcalloc(1, sizeof *p);
-
-    p->snap = snap;
-    p->retired = retired;
-    p->arg = arg;
     atomic_init(&p->holders, ws->n);
     for (unsigned i = 0; i < ws->n; i++)
         send_message(&ws->w[i], SB_MSG_SNAPSHOT, p);

@@ -26,6 +26,8 @@
 #include "shared/str.h"
 
 struct sb_exchange;
+struct sb_plugin;
+struct sb_plugin_instance;
 struct sb_route;
 struct sb_service;
 struct sb_snapshot;
@@ -47,15 +49,21 @@ struct sb_chunk {
     bool last;
 };
 
+/* instance and slot are the chain's (chain.h). With a slot the config is not this row's but that of
+ * the instance that was chosen for the exchange, for it depends on the consumer. */
 struct sb_hook {
     enum sb_rc (*run)(struct sb_exchange *x, const void *config); /* all but body */
     enum sb_rc (*filter)(struct sb_exchange *x, const void *config, struct sb_chunk *c); /* body */
     const void *config;
+    const struct sb_plugin *plugin;
+    const struct sb_plugin_instance *instance; /* NULL with a slot: only for some consumers */
+    uint16_t slot;                             /* 1..; 0: fixed */
 };
 
 struct sb_hooks {
     const struct sb_hook *phase[SB_PHASES]; /* each ends with a row of NULLs; or NULL */
     bool response_buffered;                 /* some body filter wants the whole body in one piece */
+    uint16_t slots;                         /* plugins that depend on the consumer */
 };
 
 /* Ends the way towards the upstream: this is what the client gets. Everything is copied. headers:

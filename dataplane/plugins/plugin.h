@@ -27,8 +27,10 @@ struct sb_settings;
 struct sb_plugin_instance {
     const struct sb_plugin *plugin;
     const void *config; /* what compile made */
-    struct sb_str id, instance_name, workspace_id;
+    struct sb_str id, instance_name;
     struct sb_str route_id, service_id, consumer_id;
+    bool refused;        /* can't run: requests that it is for are answered 503 (chain.h) */
+    bool whole_response; /* what whole_response() said */
 };
 
 /* What compile works from. */
@@ -73,15 +75,12 @@ struct sb_plugin {
 const struct sb_plugin *sb_plugin_find(struct sb_str name);
 /* All of them, in the order in which they run (priority, then name, both descending). Ends with
  * NULL. */
-const struct sb_plugin *const *sb_plugins(void);
+const struct sb_plugin *const *sb_plugins_all(void);
 /* The order in which two plugins run: < 0 when a runs first. */
 int sb_plugin_order(const struct sb_plugin *a, const struct sb_plugin *b);
 
 /* -- what plugins use beside phase.h -- */
 
-/* Memory of the plugin's own in this exchange: zeroed at the first call, the same at every further
- * one, shared by all its phases; freed with the exchange. One size per plugin. */
-void *sb_exchange_memory(struct sb_exchange *x, const struct sb_plugin *plugin, size_t len);
 /* What worker_new made for the worker that the exchange is on; NULL: it has none. */
 void *sb_exchange_worker_state(struct sb_exchange *x, const struct sb_plugin *plugin);
 

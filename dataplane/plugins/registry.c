@@ -58,7 +58,7 @@ const struct sb_plugin *sb_plugin_find(struct sb_str name)
     return NULL;
 }
 
-const struct sb_plugin *const *sb_plugins(void)
+const struct sb_plugin *const *sb_plugins_all(void)
 {
     return all;
 }

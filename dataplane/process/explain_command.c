@@ -228,7 +228,7 @@ static void print_left_out(struct sb_builder *b, struct sb_arena *a)
 static int explain(struct sb_job *job, const struct sb_value *rows,
                    const struct sb_router_request *q, bool all)
 {
-    struct sb_builder *b = sb_builder_new(sb_context_flavor(job->settings));
+    struct sb_builder *b = sb_builder_new(sb_context_flavor(job->settings), job->settings);
     const struct sb_snapshot *snap;
     struct sb_router_verdict *v;
     struct sb_router_match m;

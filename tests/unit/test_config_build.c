@@ -278,7 +278,7 @@ static void random_change(struct sb_model *m)
 /* What a builder shows that reads the same rows at once, in another order. */
 static void show_fresh(struct sb_buf *out, struct sb_builder *b, uint64_t version)
 {
-    struct sb_builder *fresh = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE);
+    struct sb_builder *fresh = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE, NULL);
     const struct sb_node *rows[POOL * 10];
     size_t n = 0;
 
@@ -317,7 +317,7 @@ static void give_back(struct sb_builder *b, struct held *h)
 
 static void run_sequence(unsigned long long with_seed, int builds)
 {
-    struct sb_builder *b = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE);
+    struct sb_builder *b = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE, NULL);
     struct held held[6];
     size_t nheld = 0;
 
@@ -403,7 +403,7 @@ static const char *trouble(const struct sb_builder *b)
 
 static void broken_ones_come_alive(void **state)
 {
-    struct sb_builder *b = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE);
+    struct sb_builder *b = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE, NULL);
     const struct sb_snapshot *snap;
 
     (void)state;
@@ -441,7 +441,7 @@ static void broken_ones_come_alive(void **state)
 /* A pair that fits is served under its names and as a CA; one that does not is left out alone. */
 static void certificates_are_served(void **state)
 {
-    struct sb_builder *b = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE);
+    struct sb_builder *b = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE, NULL);
     struct sb_arena *a = sb_arena_new(0);
     const struct sb_certificate *c;
     const struct sb_snapshot *snap;
@@ -488,7 +488,7 @@ static void targets_are_read(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct sb_builder *b = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE);
+        struct sb_builder *b = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE, NULL);
         struct sb_arena *a = sb_arena_new(0);
         const struct sb_upstream *u;
 
@@ -522,7 +522,7 @@ static const struct sb_snapshot *build_after(struct sb_builder *b, const char *k
 
 static void a_change_costs_what_it_touches(void **state)
 {
-    struct sb_builder *b = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE);
+    struct sb_builder *b = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE, NULL);
     struct sb_arena *a = sb_arena_new(0);
     const struct sb_snapshot *snap;
 
@@ -569,7 +569,7 @@ static void a_change_costs_what_it_touches(void **state)
 /* A document that is posted again has new timestamps and nothing else. */
 static void equal_documents_change_nothing(void **state)
 {
-    struct sb_builder *b = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE);
+    struct sb_builder *b = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE, NULL);
     struct sb_model *m = sb_builder_model(b);
     struct sb_arena *a = sb_arena_new(0);
 

@@ -132,6 +132,8 @@ struct generation {
     struct sb_service service;
     struct sb_route route;
     struct sb_snapshot snap;
+    const void *chain[1 << SB_SLOT_BITS]; /* number 1 is the route's */
+    const void *const *chains[1];
 };
 
 struct fixture {
@@ -206,11 +208,15 @@ static struct generation *make(struct fixture *f, const struct sb_hooks *route,
                                  .request_buffering = true,
                                  .response_buffering = true,
                                  .service = &g->service,
-                                 .hooks = route};
+                                 .chain = 1};
     g->builder = sb_router_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE);
     assert_int_equal(sb_router_put(g->builder, &source, &err), SB_OK);
-    g->snap =
-        (struct sb_snapshot){.version = 1, .router = sb_router_build(g->builder), .hooks = global};
+    g->chain[1] = route;
+    g->chains[0] = g->chain;
+    g->snap = (struct sb_snapshot){.version = 1,
+                                   .router = sb_router_build(g->builder),
+                                   .chains = {1 << SB_SLOT_BITS, g->chains},
+                                   .hooks = global};
     return g;
 }
 
