@@ -25,6 +25,26 @@ void sb_down_continue(struct sb_exchange *x)
         x->c->close = true;
 }
 
+void sb_down_interim(struct sb_exchange *x, struct sb_gather *g)
+{
+    if (x->req.version >= 11 && sb_io_send(&x->c->io, g->iov, g->n))
+        x->c->close = true;
+}
+
+/* A client that is gone and one that says it has no more to ask (nc -N, shutdown(2)) close their
+ * side alike. After a whole request it gets its answer, if that begins soon; then it counts as
+ * gone, so that what an upstream does for nobody ends. */
+bool sb_down_left(struct sb_exchange *x)
+{
+    if (x->c->io.failed)
+        return true;
+    if (!x->body.complete)
+        return false;
+    if (!x->gone_ms)
+        x->gone_ms = sb_now_ms(x->w) + x->w->o->half_closed_ms;
+    return sb_now_ms(x->w) >= x->gone_ms;
+}
+
 bool sb_down_linger(struct sb_exchange *x)
 {
     struct sb_io *io = &x->c->io;

@@ -6,7 +6,8 @@
  *
  *     in    sb_down_read            bytes of the head and of the body, as they were sent
  *           sb_down_continue        100 Continue
- *     out   sb_down_send            head, body, both in one go; `last`: nothing follows
+ *     out   sb_down_interim         103 and its like, before the response
+ *           sb_down_send            head, body, both in one go; `last`: nothing follows
  *           sb_down_pending         what was sent but not taken: stop feeding, wait, be woken
  *     ends  sb_down_gone            the client left: nobody reads the answer
  *           sb_down_failed          nothing can be sent any more
@@ -54,10 +55,10 @@ static inline bool sb_down_failed(const struct sb_exchange *x)
     return x->c->io.failed;
 }
 
-/* Where a request came whole, a client that closes its side has no more interest in an answer. */
-static inline bool sb_down_gone(const struct sb_exchange *x)
+bool sb_down_left(struct sb_exchange *x);
+static inline bool sb_down_gone(struct sb_exchange *x)
 {
-    return x->c->io.failed || (x->c->io.hup && x->body.complete);
+    return (x->c->io.failed || x->c->io.hup) && sb_down_left(x);
 }
 
 static inline void sb_down_abort(struct sb_exchange *x)
@@ -85,6 +86,8 @@ static inline bool sb_down_tls(const struct sb_exchange *x)
 void sb_down_head_done(struct sb_exchange *x);
 /* 100 Continue. */
 void sb_down_continue(struct sb_exchange *x);
+/* A whole head, of an interim answer. Clients that know none (HTTP/1.0) don't get it. */
+void sb_down_interim(struct sb_exchange *x, struct sb_gather *g);
 /* The response is out, the rest of the request unwanted. Half-closes and reads on for a while, so
  * that the client sees the answer and no reset. True: over. */
 bool sb_down_linger(struct sb_exchange *x);

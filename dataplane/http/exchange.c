@@ -40,6 +40,13 @@ static void on_timer(struct sb_timer *t)
 enum sb_xstate sb_step_wait(struct sb_exchange *x, int64_t ms)
 {
     sb_timer_set(&x->w->wheel, &x->timer, sb_now_ms(x->w) + ms);
+    return sb_step_wait_on(x);
+}
+
+enum sb_xstate sb_step_wait_on(struct sb_exchange *x)
+{
+    if (x->gone_ms && !x->head_sent && x->gone_ms < x->timer.deadline_ms)
+        sb_timer_set(&x->w->wheel, &x->timer, x->gone_ms);
     return SB_X_WAIT;
 }
 

@@ -126,6 +126,7 @@ struct sb_exchange {
     const struct sb_consumer_plugins *of_consumer;
     const struct sb_plugin_instance **chosen; /* for each slot; NULL: before access */
     bool filtered;                            /* the header filters have run */
+    int64_t gone_ms; /* when a client that closed its side is given up; 0: it did not */
     bool hooks_begun, suspended, timed_out, refused, empty;
     const struct sb_consumer *consumer;     /* NULL: not known who it is */
     const struct sb_credential *credential; /* NULL: the same */
@@ -135,7 +136,7 @@ struct sb_exchange {
     /* The upstream */
     struct sb_upconn *u;
     struct sb_pick pick;
-    unsigned tries, reused_tries;
+    unsigned tries, reused_tries, interims;
     bool sent_any;  /* some of the request reached this try's socket */
     int64_t try_us; /* end of the last pick; 0: never got so far */
     int upstream_status;
@@ -204,6 +205,8 @@ SB_MUST enum sb_rc sb_body_pump(struct sb_exchange *x);
 /* response.c: heads and bodies to the client. */
 void sb_response_begin(struct sb_exchange *x); /* the upstream's head is parsed: framing */
 void sb_response_head(struct sb_exchange *x, struct sb_gather *g);
+/* The head of an interim answer, as it goes to the client. */
+void sb_response_interim(struct sb_exchange *x, struct sb_gather *g);
 /* Takes the body bytes at the front of *raw and adds them, framed for the client. False: the
  * upstream broke its framing. Sets x->ended at the end of the body; stops early when g is full. */
 bool sb_response_body(struct sb_exchange *x, struct sb_str *raw, struct sb_gather *g);

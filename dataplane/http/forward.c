@@ -114,8 +114,6 @@ enum sb_xstate sb_step_forward(struct sb_exchange *x)
             return truncated(x);
         if (x->status == 101)
             return SB_X_TUNNEL;
-        if (sb_down_gone(x) && !x->ended)
-            return truncated(x);
     }
     if (!x->ended) {
         if (!x->body.complete || sb_io_pending(&x->u->io)) {

@@ -148,5 +148,5 @@ void sb_exchange_resume_again(struct sb_exchange *x)
 enum sb_xstate sb_step_wait_for_hook(struct sb_exchange *x)
 {
     sb_timer_off(&x->timer);
-    return sb_down_gone(x) ? sb_step_abandon(x) : SB_X_WAIT;
+    return sb_down_gone(x) ? sb_step_abandon(x) : sb_step_wait_on(x);
 }

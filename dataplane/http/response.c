@@ -231,6 +231,18 @@ void sb_response_head(struct sb_exchange *x, struct sb_gather *g)
     g->head = g->n;
 }
 
+void sb_response_interim(struct sb_exchange *x, struct sb_gather *g)
+{
+    sb_gather_lit(g, "HTTP/1.1 ");
+    sb_gather_uint(g, (uint64_t)x->resp.status);
+    sb_gather_lit(g, " ");
+    sb_gather_str(g, x->resp.reason);
+    sb_gather_lit(g, "\r\n");
+    upstream_headers(x, g);
+    sb_gather_lit(g, "\r\n");
+    g->head = g->n;
+}
+
 /* -- the body -- */
 
 bool sb_response_filter(struct sb_exchange *x, struct sb_chunk *c)

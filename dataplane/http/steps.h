@@ -27,6 +27,8 @@ enum sb_xstate sb_step_drain(struct sb_exchange *x);
 
 /* Waits for at most ms. */
 enum sb_xstate sb_step_wait(struct sb_exchange *x, int64_t ms);
+/* Goes on waiting, until the time set before. */
+enum sb_xstate sb_step_wait_on(struct sb_exchange *x);
 /* Waits for a hook or a name, without a time-out of its own; ends when the client leaves. */
 enum sb_xstate sb_step_wait_for_hook(struct sb_exchange *x);
 /* The request is at fault: answered as nginx would, and the connection ends. */

@@ -11,6 +11,7 @@ enum {
     RESP_HEADERS = 1000,
     RESP_HEAD_MAX = 64 * 1024,
     REUSED_TRIES_MAX = 8, /* dead kept connections that don't count as tries */
+    INTERIMS_MAX = 32,    /* answers before the answer */
 };
 
 /* -- PICK, BODY -- */
@@ -160,7 +161,7 @@ enum sb_xstate sb_step_connect(struct sb_exchange *x)
     enum sb_rc rc;
 
     if (x->timed_out)
-        return upstream_failed(x, 504);
+        return sb_down_gone(x) ? sb_step_abandon(x) : upstream_failed(x, 504);
     if (!x->u) {
         x->u = sb_upstream_take(x);
         if (!x->u)
@@ -174,7 +175,7 @@ enum sb_xstate sb_step_connect(struct sb_exchange *x)
         return send_request(x);
     if (rc != SB_AGAIN)
         return upstream_failed(x, 502);
-    return sb_down_gone(x) ? sb_step_abandon(x) : SB_X_WAIT;
+    return sb_down_gone(x) ? sb_step_abandon(x) : sb_step_wait_on(x);
 }
 
 /* -- REPLY -- */
@@ -216,6 +217,26 @@ static bool keep_reply(struct sb_exchange *x, const char *p, size_t len)
     return true;
 }
 
+/* 100 is between the upstream and us; others, 103 Early Hints say, are the client's. */
+static void pass_interim(struct sb_exchange *x)
+{
+    struct sb_gather g;
+
+    if (x->resp.status == 100)
+        return;
+    sb_gather_init(&g, x->w);
+    sb_response_interim(x, &g);
+    if (!g.full)
+        sb_down_interim(x, &g);
+}
+
+/* A switch of protocols must have been asked for, and the request be over: what comes behind it
+ * from the client is no message any more. */
+static bool may_switch(const struct sb_exchange *x)
+{
+    return x->websocket && x->body.complete && (!x->body.stream || x->body.last_sent);
+}
+
 /* Bytes arrived: a whole head? WAIT: not yet. */
 static enum sb_xstate take_reply(struct sb_exchange *x, const char *p, size_t len)
 {
@@ -231,7 +252,12 @@ static enum sb_xstate take_reply(struct sb_exchange *x, const char *p, size_t le
         r = parse_reply(x, p, len);
         if (r != SB_HTTP_DONE || x->resp.status >= 200 || x->resp.status == 101)
             break;
-        p += x->resp.len; /* 100 and its like are between the upstream and us */
+        if (++x->interims > INTERIMS_MAX) {
+            r = SB_HTTP_BAD;
+            break;
+        }
+        pass_interim(x);
+        p += x->resp.len;
         len -= x->resp.len;
         if (len == 0) {
             x->resp_len = 0;
@@ -247,7 +273,7 @@ static enum sb_xstate take_reply(struct sb_exchange *x, const char *p, size_t le
         }
         return SB_X_WAIT;
     }
-    if (r != SB_HTTP_DONE || (x->resp.status == 101 && !x->websocket)) {
+    if (r != SB_HTTP_DONE || (x->resp.status == 101 && !may_switch(x))) {
         x->tries = (unsigned)x->service->retries; /* not tried again: it did answer */
         x->reused_tries = REUSED_TRIES_MAX;
         return upstream_failed(x, 502);
@@ -293,7 +319,7 @@ enum sb_xstate sb_step_reply(struct sb_exchange *x)
     size_t n;
 
     if (x->timed_out)
-        return upstream_failed(x, 504);
+        return sb_down_gone(x) ? sb_step_abandon(x) : upstream_failed(x, 504);
     if (sb_io_flush(&u->io) && !u->io.readable)
         return upstream_failed(x, 502);
     next = sb_try_pump(x, SB_X_REPLY);

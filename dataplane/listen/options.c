@@ -316,6 +316,8 @@ static enum sb_rc load_errors(struct sb_proxy_options *o, struct sb_err *err)
 
 /* -- limits -- */
 
+enum { HALF_CLOSED_MS = 1000 };
+
 /* nginx's "number size". */
 static void load_header_buffers(struct sb_proxy_options *o)
 {
@@ -347,6 +349,9 @@ static void load_limits(struct sb_proxy_options *o)
     o->body_timeout_ms = sb_settings_time_ms(s, "nginx_http_client_body_timeout", 60000);
     o->send_timeout_ms = sb_settings_time_ms(s, "nginx_http_send_timeout", 60000);
     o->keepalive_timeout_ms = sb_settings_time_ms(s, "nginx_http_keepalive_timeout", 75000);
+    o->half_closed_ms = HALF_CLOSED_MS;
+    if (sb_str_is(sb_str_c(sb_settings_str(s, "nginx_proxy_proxy_ignore_client_abort")), "on"))
+        o->half_closed_ms = INT32_MAX;
     o->keepalive_requests = 10000;
     if (requests && sb_str_int(sb_str_c(requests), &n) && n >= 0)
         o->keepalive_requests = (uint64_t)n;

@@ -1,9 +1,14 @@
 """HTTP/1.x to its edges: trailers, interim answers, half-closed clients, buffering, slow clients."""
 
+import socket
+import threading
+import time
+
 import pytest
 
 from gateway import Gateway
-from wire import Client, Origin, config, get
+from postgres import wait_until
+from wire import TIMEOUT, Answer, Client, Origin, config, get, ok, read_head
 
 TRAILED = (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\nabc\r\n0\r\n"
            b"X-Sum: 1\r\nContent-Length: 99\r\nSet-Cookie: a=b\r\ngrpc-status: 0\r\n\r\n")
@@ -42,3 +47,129 @@ def test_malformed_trailers_of_an_answer():
     with Origin(lambda r: said) as o, Gateway(config=config(o.port)) as g, Client(g) as c:
         c.send(get("/", "TE: trailers"))
         assert not c.f.read().endswith(b"0\r\n\r\n")
+
+
+# -- answers before the answer ------------------------------------------------------------------
+
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: x\r\nX: 1\r\n\r\n"
+
+
+def test_early_hints_pass():
+    said = b"HTTP/1.1 100 Continue\r\n\r\n" + HINTS + HINTS + ok(b"hi")
+    with Origin(lambda r: said) as o, Gateway(config=config(o.port)) as g, Client(g) as c:
+        c.send(get())
+        for _ in range(2):
+            assert read_head(c.f).split(b"\r\n") == [b"HTTP/1.1 103 Early Hints", b"Link: </a.css>"]
+        assert Answer(c.f).body == b"hi"
+        a = c.ask("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        assert (a.status, a.body) == (200, b"hi")
+        assert o.connections == 1
+
+
+def test_hints_come_at_once():
+    go = threading.Event()
+
+    def slow(r):
+        def answer(s, f):
+            s.sendall(HINTS)
+            go.wait(TIMEOUT)
+            s.sendall(ok(b"hi"))
+        return answer
+
+    with Origin(slow) as o, Gateway(config=config(o.port)) as g, Client(g) as c:
+        c.send(get())
+        assert read_head(c.f).startswith(b"HTTP/1.1 103 ")
+        go.set()
+        assert Answer(c.f).body == b"hi"
+
+
+def test_endless_hints():
+    with Origin(lambda r: HINTS * 100 + ok(b"hi")) as o, Gateway(config=config(o.port)) as g, Client(g) as c:
+        c.send(get())
+        heads = [read_head(c.f) for _ in range(33)]
+        assert heads[-1].startswith(b"HTTP/1.1 502 ")
+
+
+def test_large_heads_of_answers():
+    """Kong's limit is 4 KiB; ours is 64."""
+    with Origin(lambda r: ok(b"", *[f"X-{i}: {'a' * 4000}" for i in range(n)])) as o, \
+            Gateway(config=config(o.port)) as g, Client(g) as c:
+        n = 15
+        a = c.ask(get())
+        assert a.status == 200 and len(a.headers["x-14"][0]) == 4000
+        n = 17
+        assert c.ask(get()).status == 502
+
+
+class Hasty(Origin):
+    """Answers as soon as it has a head; then the body may come or not."""
+
+    def serve(self, s):
+        with s, s.makefile("rb") as f:
+            while read_head(f):
+                s.sendall(ok(b"no", status="403 Forbidden"))
+                s.recv(1)
+
+
+@pytest.mark.parametrize("size", [1000, 8_000_000])
+def test_answer_before_the_body_is_there(size):
+    """The client has it at once, and what it still sends is read or refused: nobody hangs."""
+    with Hasty() as o, Gateway(config=config(o.port, s={"route": {"request_buffering": False}})) as g:
+        with Client(g) as c:
+            c.send(f"POST /s HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n" + "x" * 500)
+            assert Answer(c.f).status == 403
+            try:
+                c.send(b"x" * (size - 500))
+                assert size > 4 << 20 or c.ask(get("/next")).status == 403
+            except OSError:
+                assert size > 4 << 20
+
+
+# -- half-closed clients ------------------------------------------------------------------------
+
+@pytest.mark.parametrize("raw, answers", [
+    (get("/a"), 1),
+    (get("/a") + get("/b"), 2),
+    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi", 1),
+    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", 1),
+    ("GET / HTTP/1.0\r\n\r\n", 1),
+])
+def test_a_client_that_has_no_more_to_ask_is_answered(raw, answers):
+    def soon(r):
+        time.sleep(0.1)
+        return ok(b"x" * 300_000)
+
+    with Origin(soon) as o, Gateway(config=config(o.port)) as g, Client(g) as c:
+        c.send(raw)
+        c.s.shutdown(socket.SHUT_WR)
+        assert c.f.read().count(b"HTTP/1.1 200 ") == answers
+
+
+def test_a_client_that_stops_in_the_middle_is_not():
+    with Origin() as o, Gateway(config=config(o.port)) as g, Client(g) as c:
+        c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nh")
+        c.s.shutdown(socket.SHUT_WR)
+        assert c.f.read() == b"" and not o.requests
+
+
+@pytest.mark.parametrize("ignore", ["off", "on"])
+def test_how_long_a_half_closed_client_waits(ignore):
+    """A second, or as long as it takes where proxy_ignore_client_abort says so."""
+    left, go = threading.Event(), threading.Event()
+
+    def wait(r):
+        def until_closed(s, f):
+            s.settimeout(1.5)
+            try:
+                if s.recv(1) == b"":
+                    left.set()
+            except TimeoutError:
+                s.sendall(ok(b"late"))
+        return until_closed
+
+    with Origin(wait) as o, Gateway(config=config(o.port), nginx_proxy_proxy_ignore_client_abort=ignore) as g:
+        with Client(g) as c:
+            c.send(get())
+            c.s.shutdown(socket.SHUT_WR)
+            answered = b"late" in c.f.read()
+    assert (answered, left.is_set()) == (ignore == "on", ignore == "off")
