@@ -235,6 +235,8 @@ void sb_client_run(struct sb_client *c)
     while (!c->close && step(c))
         ;
     c->running = false;
+    if (!c->close && !c->x && c->io.held && sb_io_flush(&c->io))
+        c->close = true;
     if (!c->close)
         return;
     if (c->x) {

@@ -40,7 +40,8 @@ SB_MUST static inline enum sb_rc sb_down_read(struct sb_exchange *x, char *buf, 
  * last: this is the end of the response. SB_OK or SB_IO. */
 SB_MUST static inline enum sb_rc sb_down_send(struct sb_exchange *x, struct sb_gather *g, bool last)
 {
-    (void)last;
+    if (last && !x->keep_alive)
+        return sb_io_send_last(&x->c->io, g->iov, g->n);
     return g->n ? sb_io_send(&x->c->io, g->iov, g->n) : SB_OK;
 }
 

@@ -9,7 +9,7 @@
 #include "dataplane/listen/worker.h"
 #include "shared/arena.h"
 
-enum { IOV_MAX_ONCE = 512, OUT_MIN = 4096, TLS_RECORD = 16384 };
+enum { IOV_MAX_ONCE = 512, OUT_MIN = 4096, TLS_RECORD = 16384, HELD_MAX = 20 * 1024 };
 
 enum sb_rc sb_io_open(struct sb_io *io, struct sb_worker *w, int fd, event_callback_fn on_event,
                       void *arg)
@@ -22,25 +22,6 @@ enum sb_rc sb_io_open(struct sb_io *io, struct sb_worker *w, int fd, event_callb
     close(fd);
     io->fd = -1;
     return SB_IO;
-}
-
-void sb_io_close(struct sb_io *io)
-{
-    if (io->fd < 0)
-        return;
-    event_del(&io->event);
-    if (io->ssl) {
-        if (!io->closing && !io->failed && SSL_is_init_finished(io->ssl))
-            (void)SSL_shutdown(io->ssl);
-        SSL_free(io->ssl);
-        io->ssl = NULL;
-        ERR_clear_error();
-    }
-    close(io->fd);
-    io->fd = -1;
-    free(io->out);
-    io->out = NULL;
-    io->out_at = io->out_len = io->out_cap = 0;
 }
 
 /* -- plain sockets -- */
@@ -92,10 +73,17 @@ static enum sb_rc write_plain(struct sb_io *io, struct iovec *iov, int n, size_t
 
 /* -- TLS -- */
 
-/* Our own BIO: reads only where the socket has something, so that a record costs one recv(). */
+/* What our BIO is made of. held: io->held bytes of records. */
+struct tls_bio {
+    struct sb_io *io;
+    char *held;
+    size_t cap;
+};
+
+/* Reads only where the socket has something, so that a record costs one recv(). */
 static int bio_read(BIO *bio, char *buf, int len)
 {
-    struct sb_io *io = BIO_get_data(bio);
+    struct sb_io *io = ((struct tls_bio *)BIO_get_data(bio))->io;
     size_t n = 0;
     enum sb_rc rc;
 
@@ -116,23 +104,82 @@ static int bio_read(BIO *bio, char *buf, int len)
     return -1;
 }
 
-static int bio_write(BIO *bio, const char *buf, int len)
+static void collect(struct tls_bio *b, const char *buf, size_t len)
 {
-    struct sb_io *io = BIO_get_data(bio);
+    if (b->io->held + len > b->cap) {
+        b->cap = b->io->held + len;
+        b->held = sb_xrealloc(b->held, b->cap);
+    }
+    memcpy(b->held + b->io->held, buf, len);
+    b->io->held += (uint32_t)len;
+}
+
+/* Of what was held and of buf, sent bytes are gone. How much of buf that is. */
+static size_t held_sent(struct tls_bio *b, size_t sent)
+{
+    size_t of_held = sent < b->io->held ? sent : b->io->held;
+
+    if (of_held) {
+        memmove(b->held, b->held + of_held, b->io->held - of_held);
+        b->io->held -= (uint32_t)of_held;
+    }
+    if (!b->io->held) {
+        free(b->held);
+        b->held = NULL;
+        b->cap = 0;
+    }
+    return sent - of_held;
+}
+
+/* What was held and buf in one call; how much of buf the socket took. */
+static enum sb_rc send_records(struct tls_bio *b, const char *buf, size_t len, size_t *taken)
+{
     union {
         const char *in;
         void *out;
     } data = {.in = buf};
-    struct iovec iov = {data.out, (size_t)len};
+    struct iovec iov[2] = {{b->held, b->io->held}, {data.out, len}};
+    bool held = b->io->held > 0;
     size_t sent = 0;
+    enum sb_rc rc = SB_OK;
+
+    *taken = 0;
+    if (b->io->writable)
+        rc = write_plain(b->io, held ? iov : iov + 1, held && len ? 2 : 1, &sent);
+    if (sent < b->io->held + len)
+        b->io->writable = false;
+    *taken = held ? held_sent(b, sent) : sent;
+    b->io->stuck = b->io->held > 0;
+    return rc;
+}
+
+static int bio_write(BIO *bio, const char *buf, int len)
+{
+    struct tls_bio *b = BIO_get_data(bio);
+    size_t taken;
 
     BIO_clear_retry_flags(bio);
-    if (io->writable && write_plain(io, &iov, 1, &sent))
+    if (b->io->hold && b->io->held + (size_t)len <= HELD_MAX) {
+        collect(b, buf, (size_t)len);
+        return len;
+    }
+    if (send_records(b, buf, (size_t)len, &taken))
         return -1;
-    if (sent)
-        return (int)sent;
+    if (taken)
+        return (int)taken;
     BIO_set_retry_write(bio);
     return -1;
+}
+
+static int bio_free(BIO *bio)
+{
+    struct tls_bio *b = BIO_get_data(bio);
+
+    if (b)
+        free(b->held);
+    free(b);
+    BIO_set_data(bio, NULL);
+    return 1;
 }
 
 static long bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
@@ -153,6 +200,7 @@ static BIO_METHOD *bio_method(void)
         BIO_meth_set_read(method, bio_read);
         BIO_meth_set_write(method, bio_write);
         BIO_meth_set_ctrl(method, bio_ctrl);
+        BIO_meth_set_destroy(method, bio_free);
     }
     return method;
 }
@@ -165,9 +213,11 @@ void sb_io_init(void)
 void sb_io_set_ssl(struct sb_io *io, SSL *ssl)
 {
     BIO *bio = BIO_new(bio_method());
+    struct tls_bio *b = sb_xcalloc(1, sizeof *b);
 
     sb_assert(bio);
-    BIO_set_data(bio, io);
+    b->io = io;
+    BIO_set_data(bio, b);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl, bio, bio);
     SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
@@ -220,13 +270,60 @@ static enum sb_rc write_tls(struct sb_io *io, const char *p, size_t len, size_t 
     return SB_OK;
 }
 
+static enum sb_rc flush_held(struct sb_io *io)
+{
+    size_t taken;
+
+    io->hold = false;
+    return io->held ? send_records(BIO_get_data(SSL_get_wbio(io->ssl)), NULL, 0, &taken) : SB_OK;
+}
+
+/* The last flight stays held: a server's tickets may travel with its first answer, and a client's
+ * Finished with its first request. */
 enum sb_rc sb_io_handshake(struct sb_io *io)
 {
-    int n = SSL_do_handshake(io->ssl);
+    enum sb_rc rc;
+    int n;
 
+    if (io->stuck && flush_held(io))
+        return SB_IO;
+    io->hold = true;
+    n = SSL_do_handshake(io->ssl);
+    io->hold = false;
     if (n == 1)
         return SB_OK;
-    return ssl_trouble(io, n) == SB_AGAIN ? SB_AGAIN : SB_IO;
+    rc = ssl_trouble(io, n);
+    return flush_held(io) || rc != SB_AGAIN ? SB_IO : SB_AGAIN; /* an alert is sent, too */
+}
+
+static void say_goodbye(struct sb_io *io)
+{
+    if (!io->ssl || io->failed || io->ended)
+        return;
+    io->ended = io->hold = true;
+    (void)SSL_shutdown(io->ssl);
+    ERR_clear_error();
+    if (flush_held(io))
+        io->failed = true;
+}
+
+void sb_io_close(struct sb_io *io)
+{
+    if (io->fd < 0)
+        return;
+    event_del(&io->event);
+    if (io->ssl) {
+        if (SSL_is_init_finished(io->ssl))
+            say_goodbye(io);
+        SSL_free(io->ssl);
+        io->ssl = NULL;
+        ERR_clear_error();
+    }
+    close(io->fd);
+    io->fd = -1;
+    free(io->out);
+    io->out = NULL;
+    io->out_at = io->out_len = io->out_cap = 0;
 }
 
 void sb_io_shutdown(struct sb_io *io)
@@ -234,8 +331,7 @@ void sb_io_shutdown(struct sb_io *io)
     if (io->fd < 0 || io->closing)
         return;
     io->closing = true;
-    if (io->ssl && !io->failed)
-        (void)SSL_shutdown(io->ssl);
+    say_goodbye(io);
     shutdown(io->fd, SHUT_WR);
 }
 
@@ -260,11 +356,11 @@ static void keep(struct sb_io *io, const char *p, size_t len)
     if (io->out_at && io->out_at == io->out_len)
         io->out_at = io->out_len = 0;
     if (io->out_len + len > io->out_cap) {
-        io->out_cap = io->out_len + len + OUT_MIN;
+        io->out_cap = (uint32_t)(io->out_len + len + OUT_MIN);
         io->out = sb_xrealloc(io->out, io->out_cap);
     }
     memcpy(io->out + io->out_len, p, len);
-    io->out_len += len;
+    io->out_len += (uint32_t)len;
 }
 
 /* Copies what lies behind the first `sent` bytes. */
@@ -288,11 +384,22 @@ static size_t total(const struct iovec *iov, int n)
     return len;
 }
 
-/* TLS records are made of one piece of memory: small vectors are put together first. */
+static enum sb_rc send_piece(struct sb_io *io, const char *p, size_t len)
+{
+    size_t sent = 0;
+
+    if (!sb_io_pending(io) && write_tls(io, p, len, &sent))
+        return SB_IO;
+    if (sent < len)
+        keep(io, p + sent, len - sent);
+    return SB_OK;
+}
+
+/* TLS records are made of one piece of memory: what is small is put together first. */
 static enum sb_rc send_tls(struct sb_io *io, const struct iovec *iov, int n)
 {
     char record[TLS_RECORD];
-    size_t len = 0, sent;
+    size_t len = 0;
 
     for (int i = 0; i < n; i++) {
         const char *p = iov[i].iov_base;
@@ -300,29 +407,21 @@ static enum sb_rc send_tls(struct sb_io *io, const struct iovec *iov, int n)
 
         while (left) {
             size_t take = left < sizeof record - len ? left : sizeof record - len;
+            const char *from = take == sizeof record ? p : record;
 
-            memcpy(record + len, p, take);
+            if (from == record)
+                memcpy(record + len, p, take);
             len += take;
             p += take;
             left -= take;
-            if (len < sizeof record && (left || i + 1 < n))
+            if (len < sizeof record)
                 continue;
-            sent = 0;
-            if (!sb_io_pending(io) && write_tls(io, record, len, &sent))
+            if (send_piece(io, from, len))
                 return SB_IO;
-            if (sent < len)
-                keep(io, record + sent, len - sent);
             len = 0;
         }
     }
-    if (len) {
-        sent = 0;
-        if (!sb_io_pending(io) && write_tls(io, record, len, &sent))
-            return SB_IO;
-        if (sent < len)
-            keep(io, record + sent, len - sent);
-    }
-    return SB_OK;
+    return len ? send_piece(io, record, len) : SB_OK;
 }
 
 enum sb_rc sb_io_send(struct sb_io *io, struct iovec *iov, int n)
@@ -353,19 +452,30 @@ enum sb_rc sb_io_send(struct sb_io *io, struct iovec *iov, int n)
     return SB_OK;
 }
 
+enum sb_rc sb_io_send_last(struct sb_io *io, struct iovec *iov, int n)
+{
+    enum sb_rc rc;
+
+    sb_io_hold(io);
+    rc = sb_io_send(io, iov, n);
+    if (!rc && io->out_at == io->out_len)
+        say_goodbye(io);
+    return rc || io->failed ? SB_IO : SB_OK;
+}
+
 enum sb_rc sb_io_flush(struct sb_io *io)
 {
     size_t sent = 0;
     enum sb_rc rc;
 
-    if (io->failed)
+    if (io->failed || (io->ssl && flush_held(io)))
         return SB_IO;
-    if (!sb_io_pending(io) || (!io->writable && !io->ssl))
+    if (io->out_at == io->out_len || !io->writable)
         return SB_OK;
     if (io->ssl) {
-        rc = write_tls(io, io->out + io->out_at, sb_io_pending(io), &sent);
+        rc = write_tls(io, io->out + io->out_at, io->out_len - io->out_at, &sent);
     } else {
-        struct iovec iov = {io->out + io->out_at, sb_io_pending(io)};
+        struct iovec iov = {io->out + io->out_at, io->out_len - io->out_at};
 
         rc = write_plain(io, &iov, 1, &sent);
         if (!rc && sent < iov.iov_len)
@@ -373,8 +483,8 @@ enum sb_rc sb_io_flush(struct sb_io *io)
     }
     if (rc)
         return rc;
-    io->out_at += sent;
-    if (!sb_io_pending(io)) {
+    io->out_at += (uint32_t)sent;
+    if (io->out_at == io->out_len) {
         free(io->out);
         io->out = NULL;
         io->out_at = io->out_len = io->out_cap = 0;

@@ -8,6 +8,10 @@
  * What cannot be sent at once is kept in memory of the socket's own, which exists only while
  * something is in it: an idle connection has none. Whoever feeds a socket stops while
  * sb_io_pending(), so the most it holds is one round of the worker's buffer.
+ *
+ * TLS records of its own accord (tickets, close_notify) would each cost a call and a packet. They
+ * travel with what is sent anyway: while a socket holds, its records are collected; the next record
+ * after that, sb_io_flush() and closing send what was collected in one go.
  */
 #ifndef SB_DATAPLANE_LISTEN_IO_H
 #define SB_DATAPLANE_LISTEN_IO_H
@@ -17,6 +21,7 @@
 #include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/uio.h>
 
 #include "shared/err.h"
@@ -27,13 +32,17 @@ struct sb_worker;
 struct sb_io {
     int fd; /* -1: closed */
     bool readable, writable;
-    bool hup;     /* the peer will send no more; what it sent may still be unread */
-    bool eof;     /* all of it is read */
-    bool failed;  /* broken: nothing more can be read or written */
-    bool closing; /* TLS: close_notify was sent */
+    bool hup;      /* the peer will send no more; what it sent may still be unread */
+    bool eof;      /* all of it is read */
+    bool failed;   /* broken: nothing more can be read or written */
+    bool closing;  /* half-closed by us */
+    bool ended;    /* TLS: close_notify was said */
+    bool hold;     /* TLS: records are collected */
+    bool stuck;    /* TLS: the socket did not take all that was held */
+    uint32_t held; /* bytes of records that were not sent yet */
     SSL *ssl;
     char *out; /* what waits to be sent: [out_at, out_len) */
-    size_t out_at, out_len, out_cap;
+    uint32_t out_at, out_len, out_cap;
     struct sb_worker *w;
     struct event event;
 };
@@ -62,9 +71,16 @@ static inline bool sb_io_can_read(const struct sb_io *io)
     return !io->eof && !io->failed && (io->readable || (io->ssl && SSL_has_pending(io->ssl)));
 }
 
+/* What the socket did not take: on its way when it is writable again. */
 static inline size_t sb_io_pending(const struct sb_io *io)
 {
-    return io->out_len - io->out_at;
+    return io->out_len - io->out_at + (io->stuck ? io->held : 0);
+}
+
+/* Collects TLS records from here on, up to one flight; a plain socket does not care. */
+static inline void sb_io_hold(struct sb_io *io)
+{
+    io->hold = io->ssl != NULL;
 }
 
 /* SB_OK: *len > 0 bytes; SB_AGAIN: nothing now; SB_NOTFOUND: the end (eof); SB_IO: failed. */
@@ -73,10 +89,12 @@ SB_MUST enum sb_rc sb_io_read(struct sb_io *io, char *buf, size_t cap, size_t *l
 /* Sends what the vector holds, or keeps the rest (copied); the vector is used up. Bytes already
  * waiting go first. SB_OK or SB_IO. */
 SB_MUST enum sb_rc sb_io_send(struct sb_io *io, struct iovec *iov, int n);
-/* Tries again to send what waits. */
+/* The same for the last that is said to this peer: TLS's close_notify goes with it. */
+SB_MUST enum sb_rc sb_io_send_last(struct sb_io *io, struct iovec *iov, int n);
+/* Sends what was held, tries again to send what waits. Ends holding. */
 SB_MUST enum sb_rc sb_io_flush(struct sb_io *io);
 
-/* Drives a handshake: SB_OK done, SB_AGAIN, SB_IO. */
+/* Drives a handshake: SB_OK done, SB_AGAIN, SB_IO. What it said last is held when it is done. */
 SB_MUST enum sb_rc sb_io_handshake(struct sb_io *io);
 /* Says goodbye (TLS close_notify) and half-closes. */
 void sb_io_shutdown(struct sb_io *io);
