@@ -126,7 +126,8 @@ static void print_verbs(const char *program, const struct sb_cli_verb *verbs)
 {
     fprintf(stderr, "Usage: %s COMMAND [OPTIONS]\n\nThe available commands are:\n", program);
     for (const struct sb_cli_verb *v = verbs; v->name; v++)
-        fprintf(stderr, "  %-12s %s\n", v->name, v->help);
+        if (v->help)
+            fprintf(stderr, "  %-12s %s\n", v->name, v->help);
     fprintf(stderr, "\n%s COMMAND --help tells more.\n", program);
 }
 

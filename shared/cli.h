@@ -39,7 +39,7 @@ void sb_cli_print_flags(const struct sb_cli_flag *flags);
 struct sb_cli_verb {
     const char *name;
     int (*run)(int argc, char **argv); /* argv[0] is the verb; returns the exit code */
-    const char *help;
+    const char *help;                  /* NULL: not listed */
 };
 
 /* Runs the verb that argv[1] names ("PROGRAM VERB ..."); an unknown or missing one shows the usage

@@ -223,17 +223,10 @@ static void conf_text(struct loader *l, struct sb_str text, const char *path)
     sb_buf_release(&joined);
 }
 
-static void conf_file(struct loader *l, const char *path)
+static void read_conf(struct loader *l, const char *path)
 {
-    static const char *const places[] = {"/etc/kong/kong.conf", "/etc/kong.conf"};
     struct sb_buf text;
 
-    for (size_t i = 0; !path && i < sizeof places / sizeof *places; i++) {
-        if (access(places[i], F_OK) == 0)
-            path = places[i];
-    }
-    if (!path)
-        return;
     sb_buf_init(&text, CONF_LEN_MAX);
     if (sb_buf_read_file(&text, path))
         conf_text(l, sb_buf_get(&text), path);
@@ -242,6 +235,18 @@ static void conf_file(struct loader *l, const char *path)
     else
         problem(l, NULL, "the configuration file %s cannot be read: %s", path, strerror(errno));
     sb_buf_release(&text);
+}
+
+static void conf_file(struct loader *l, const char *path)
+{
+    static const char *const places[] = {"/etc/kong/kong.conf", "/etc/kong.conf"};
+
+    for (size_t i = 0; !path && i < sizeof places / sizeof *places; i++) {
+        if (access(places[i], F_OK) == 0)
+            path = places[i];
+    }
+    if (path)
+        read_conf(l, path);
 }
 
 /* -- the environment -------------------------------------------------------------------------- */
@@ -290,16 +295,17 @@ static bool env_from_file(struct loader *l, struct sb_str name, struct sb_str va
     return true;
 }
 
-static void environment(struct loader *l)
+/* Variables that begin with prefix: "KONG_". */
+static void environment(struct loader *l, const char *prefix)
 {
     for (const char *const *e = l->env; e && *e; e++) {
         struct sb_str entry = sb_str_c(*e), var, name;
         ptrdiff_t eq = sb_str_chr(entry, '=', 0);
 
-        if (eq < 0 || !sb_str_starts(entry, SB_STR("KONG_")))
+        if (eq < 0 || !sb_str_starts(entry, sb_str_c(prefix)))
             continue;
         var = sb_str_first(entry, (size_t)eq);
-        name = lower(l->s->arena, sb_str_from(var, strlen("KONG_")));
+        name = lower(l->s->arena, sb_str_from(var, strlen(prefix)));
         if (sb_str_ends(name, SB_STR("_file")) && !sb_map_get(&l->s->by_name, name) &&
             env_from_file(l, name, var, *e + eq + 1))
             continue;
@@ -621,7 +627,10 @@ enum sb_rc sb_settings_load(const struct sb_settings_source *source, struct sb_s
     s->arena = sb_arena_new(0);
     defaults(s);
     conf_file(&l, source->conf);
-    environment(&l);
+    environment(&l, "KONG_");
+    if (source->reload_conf)
+        read_conf(&l, source->reload_conf);
+    environment(&l, SB_RELOAD_ENV "KONG_");
     if (source->prefix)
         assign(&l, SB_STR("prefix"), sb_str_c(source->prefix), "--prefix");
     if (source->db_timeout_s > 0)

@@ -52,11 +52,17 @@ extern const struct sb_setting sb_kong_settings[];
 
 struct sb_settings;
 
+/* What a running node was told later (kong reload): over the file and the environment it was
+ * started with come the file and the KONG_* variables of that command, the latter under this
+ * prefix. */
+#define SB_RELOAD_ENV "SB_RELOAD_"
+
 struct sb_settings_source {
-    const char *conf;       /* -c FILE; NULL: /etc/kong/kong.conf, /etc/kong.conf, none */
-    const char *prefix;     /* -p DIR; NULL: none given */
-    double db_timeout_s;    /* --db-timeout, for pg_timeout; 0: not given */
-    const char *const *env; /* environ */
+    const char *conf;        /* -c FILE; NULL: /etc/kong/kong.conf, /etc/kong.conf, none */
+    const char *prefix;      /* -p DIR; NULL: none given */
+    double db_timeout_s;     /* --db-timeout, for pg_timeout; 0: not given */
+    const char *const *env;  /* environ */
+    const char *reload_conf; /* NULL: none */
 };
 
 /* Loads and checks. On SB_INVALID problems holds a line each, and *out is not set. Warnings, a line

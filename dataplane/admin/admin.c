@@ -80,6 +80,12 @@ enum sb_rc sb_admin_start(const struct sb_admin_parts *parts, struct sb_admin **
     return SB_OK;
 }
 
+void sb_admin_open(struct sb_admin *admin)
+{
+    sb_serve_open(admin->serve_status);
+    sb_serve_open(admin->serve_admin);
+}
+
 void sb_admin_drain(struct sb_admin *admin)
 {
     atomic_store(&admin->draining, true);

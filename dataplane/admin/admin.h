@@ -28,10 +28,13 @@ struct sb_admin_parts { /* all must outlive the sb_admin */
     struct sb_config *config;
 };
 
-/* Opens the listeners and starts the threads; a listener list that is "off" or empty has none.
- * parts is copied. On failure nothing is left open and err names the setting. */
+/* Opens the listeners; a listener list that is "off" or empty has none. Who connects waits. parts
+ * is copied. On failure nothing is left open and err names the setting. */
 SB_MUST enum sb_rc sb_admin_start(const struct sb_admin_parts *parts, struct sb_admin **out,
                                   struct sb_err *err);
+
+/* Starts the threads: who waits is answered. */
+void sb_admin_open(struct sb_admin *admin);
 
 /* Readiness answers 503 "draining" from now on: what `kong drain` and a graceful stop want. Any
  * thread. */

@@ -320,13 +320,16 @@ enum sb_rc sb_serve_start(const struct sb_serve_config *config, struct sb_serve 
     }
     s->stop = event_new(s->base, s->stop_fd, EV_READ, on_stop, s);
     event_add(s->stop, NULL);
-    if (pthread_create(&s->thread, NULL, run, s)) {
-        release(s);
-        return sb_err_set(err, SB_IO, "%s: cannot start a thread", config->listen);
-    }
-    s->running = true;
     *out = s;
     return SB_OK;
+}
+
+void sb_serve_open(struct sb_serve *s)
+{
+    if (!s)
+        return;
+    sb_assert(pthread_create(&s->thread, NULL, run, s) == 0);
+    s->running = true;
 }
 
 void sb_serve_stop(struct sb_serve *s)
@@ -336,6 +339,7 @@ void sb_serve_stop(struct sb_serve *s)
     if (!s)
         return;
     sb_assert(write(s->stop_fd, &one, sizeof one) == sizeof one);
-    pthread_join(s->thread, NULL);
+    if (s->running)
+        pthread_join(s->thread, NULL);
     release(s);
 }

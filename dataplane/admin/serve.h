@@ -26,11 +26,12 @@ struct sb_serve_config {
     bool credentials; /* Access-Control-Allow-Credentials, as the Admin API sends */
 };
 
-/* Opens the listeners and starts the thread. *out NULL when the setting says off. The config is
- * copied.
- */
+/* Opens the listeners: connections wait in the kernel. *out NULL when the setting says off. The
+ * config is copied. */
 SB_MUST enum sb_rc sb_serve_start(const struct sb_serve_config *config, struct sb_serve **out,
                                   struct sb_err *err);
+/* Starts the thread: connections are answered. NULL is nothing to do. */
+void sb_serve_open(struct sb_serve *s);
 /* Ends the thread after the call under way. NULL is nothing to do. */
 void sb_serve_stop(struct sb_serve *s);
 

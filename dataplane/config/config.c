@@ -37,7 +37,7 @@
 
 static const char no_hash[] = "00000000000000000000000000000000";
 
-enum request_type { REQUEST_LOAD, REQUEST_ROWS };
+enum request_type { REQUEST_LOAD, REQUEST_ROWS, REQUEST_TAKE_OVER };
 
 /* On the stack of who asks, who waits until it is done. */
 struct request {
@@ -47,7 +47,7 @@ struct request {
     const char *hash;
     struct sb_arena *arena; /* rows: where to */
     struct sb_value *result;
-    bool refused, done;
+    bool again, refused, done;
 };
 
 struct sb_config {
@@ -55,10 +55,11 @@ struct sb_config {
     struct sb_workers *workers;
     struct sb_uuid node;
     struct sb_builder *builder;
-    struct sb_saver *saver;
+    struct sb_saver *saver;       /* NULL: another process may still write the file */
     struct sb_follower *follower; /* NULL: no database */
     struct sb_saved_meta meta;    /* of what is served */
     char *path;                   /* of the saved configuration */
+    bool declared;                /* a file or a string of ours is what is served */
     enum sb_config_source source;
     uint64_t left_out_edition;
     int wake_fd;
@@ -162,11 +163,17 @@ static void publish(struct sb_config *c, uint64_t version, enum sb_config_source
 
 /* -- sources -- */
 
+static void save(struct sb_config *c)
+{
+    if (c->saver)
+        sb_saver_commit(c->saver, &c->meta);
+}
+
 static void follow_source(struct sb_config *c, const struct sb_follow_state *f)
 {
     c->meta.mark = f->mark;
     publish(c, f->version, SB_CONFIG_FROM_DATABASE);
-    sb_saver_commit(c->saver, &c->meta);
+    save(c);
 }
 
 /* Looks at the database; what it says goes out at once. */
@@ -184,7 +191,8 @@ static enum sb_rc follow(struct sb_config *c, bool look, struct sb_err *err)
         follow_source(c, sb_follower_state(c->follower));
     else if (sb_follower_state(c->follower)->connected)
         c->source = SB_CONFIG_FROM_DATABASE; /* which may have said that nothing changed */
-    sb_follower_report(c->follower, c->meta.version);
+    if (c->saver)                            /* before, another process of this node reports */
+        sb_follower_report(c->follower, c->meta.version);
     share_state(c);
     return rc;
 }
@@ -198,7 +206,7 @@ static void load_rows(struct sb_config *c, const struct sb_value *rows, const ch
     c->shared.state.loads++;
     pthread_mutex_unlock(&c->shared.lock);
     publish(c, c->meta.version + 1, SB_CONFIG_FROM_ROWS);
-    sb_saver_commit(c->saver, &c->meta);
+    save(c);
 }
 
 /* All stored rows, kinds in load order. */
@@ -216,6 +224,38 @@ static struct sb_value *copy_rows(struct sb_config *c, struct sb_arena *a)
             sb_array_push(a, list, sb_node_row(node, a));
     }
     return all;
+}
+
+/* Whether the model is the state of a version, and not between two. */
+static bool is_complete(const struct sb_config *c)
+{
+    return !c->follower || sb_follower_state(c->follower)->version;
+}
+
+/* Without a source of our own: what the process before us got by POST /config and saved. */
+static void load_what_it_saved(struct sb_config *c)
+{
+    struct sb_model *model = sb_builder_model(c->builder);
+    struct sb_saved_meta meta = c->meta;
+    struct sb_err err;
+
+    sb_model_replace_begin(model);
+    if (sb_saved_load(c->path, model, &meta, &err) || meta.version == c->meta.version)
+        return;
+    sb_model_replace_end(model, NULL);
+    c->meta = meta;
+    publish(c, meta.version, SB_CONFIG_FROM_ROWS);
+}
+
+static void take_over(struct sb_config *c, bool again)
+{
+    if (again && !c->follower && !c->declared)
+        load_what_it_saved(c);
+    c->saver = sb_saver_start(c->path, sb_builder_model(c->builder));
+    if (is_complete(c))
+        save(c);
+    if (c->follower)
+        sb_follower_report(c->follower, c->meta.version);
 }
 
 /* -- the thread -- */
@@ -249,8 +289,10 @@ static void serve_requests(struct sb_config *c)
     while ((r = take_request(c))) {
         if (r->type == REQUEST_LOAD)
             load_rows(c, r->rows, r->hash);
-        else
+        else if (r->type == REQUEST_ROWS)
             r->result = copy_rows(c, r->arena);
+        else
+            take_over(c, r->again);
         answer(c, r);
     }
 }
@@ -297,12 +339,6 @@ static void wait_for_work(struct sb_config *c, int saver_ms)
         sb_error("the config thread can't be woken: %s", strerror(errno));
 }
 
-/* Whether the model is the state of a version, and not between two. */
-static bool is_complete(const struct sb_config *c)
-{
-    return !c->follower || sb_follower_state(c->follower)->version;
-}
-
 static void *config_thread(void *arg)
 {
     struct sb_config *c = arg;
@@ -319,9 +355,9 @@ static void *config_thread(void *arg)
         if (c->follower && follow(c, look, &err))
             sb_warn("config: %s; version %llu stays", err.text,
                     (unsigned long long)c->meta.version);
-        wait_for_work(c, is_complete(c) ? sb_saver_tick(c->saver, sb_clock_ms()) : -1);
+        wait_for_work(c, c->saver && is_complete(c) ? sb_saver_tick(c->saver, sb_clock_ms()) : -1);
     }
-    if (c->follower)
+    if (c->follower && c->saver)
         sb_follower_goodbye(c->follower);
     return NULL;
 }
@@ -339,7 +375,6 @@ static bool load_saved(struct sb_config *c)
         sb_warn("the saved configuration is not used: %s", err.text);
     if (!rc)
         c->meta = meta;
-    c->saver = sb_saver_start(c->path, sb_builder_model(c->builder));
     return !rc;
 }
 
@@ -373,7 +408,8 @@ static enum sb_rc start_declared(struct sb_config *c, struct sb_err *err)
 
     if (rc == SB_OK || rc == SB_NOTFOUND) {
         saved = load_saved(c); /* versions go on from it, also where a document replaces it */
-        if (rc == SB_OK)
+        c->declared = rc == SB_OK;
+        if (c->declared)
             load_rows(c, rows, hash);
         else
             publish(c, c->meta.version, saved ? SB_CONFIG_FROM_ROWS : SB_CONFIG_FROM_NOTHING);
@@ -463,7 +499,8 @@ void sb_config_stop(struct sb_config *c)
         r->refused = true;
         answer(c, r);
     }
-    sb_saver_stop(c->saver, is_complete(c));
+    if (c->saver)
+        sb_saver_stop(c->saver, is_complete(c));
     c->saver = NULL;
 }
 
@@ -520,6 +557,13 @@ struct sb_value *sb_config_rows(struct sb_config *c, struct sb_arena *a)
     struct request r = {.type = REQUEST_ROWS, .arena = a};
 
     return ask(c, &r) ? r.result : NULL;
+}
+
+void sb_config_take_over(struct sb_config *c, bool again)
+{
+    struct request r = {.type = REQUEST_TAKE_OVER, .again = again};
+
+    (void)ask(c, &r); /* it may have been stopped at once */
 }
 
 void sb_config_version(struct sb_config *c, struct sb_config_state *out)

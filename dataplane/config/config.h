@@ -41,6 +41,11 @@ enum { SB_CONFIG_HASH_LEN = 32 };
 SB_MUST enum sb_rc sb_config_start(const struct sb_settings *settings, struct sb_workers *workers,
                                    struct sb_config **out, struct sb_err *err);
 
+/* No other process of this node serves any more: from here on what is served is saved, and reported
+ * to the database. again: one did until now; without a database and a declared document, what it
+ * saved last is served. To be called once; blocks until that is published. */
+void sb_config_take_over(struct sb_config *config, bool again);
+
 /* Ends the thread: nothing is published any more; what was served is on disk. Workers may go on
  * with the snapshots they hold. */
 void sb_config_stop(struct sb_config *config);

@@ -188,20 +188,25 @@ static bool handshake(struct sb_client *c)
     return true;
 }
 
+/* How long a connection may wait for its next request. */
+static int64_t idle_ms(const struct sb_worker *w)
+{
+    int64_t ms = w->o->keepalive_timeout_ms;
+
+    return w->draining && w->drain_idle_ms < ms ? w->drain_idle_ms : ms;
+}
+
 /* After a request: what came behind it starts the next one. False: nothing to do now. */
 static bool next_exchange(struct sb_client *c)
 {
     size_t received = sb_exchange_end(c->x, c->w->big);
 
     c->x = NULL;
-    if (c->w->draining && !received)
-        c->close = true;
     if (c->close)
         return false;
     set_waiting(c, received == 0);
     sb_timer_set(&c->w->wheel, &c->timer,
-                 sb_now_ms(c->w) +
-                     (received ? c->w->o->header_timeout_ms : c->w->o->keepalive_timeout_ms));
+                 sb_now_ms(c->w) + (received ? c->w->o->header_timeout_ms : idle_ms(c->w)));
     if (received)
         c->x = sb_exchange_begin(c, sb_str_n(c->w->big, received));
     return received > 0;
@@ -246,13 +251,19 @@ void sb_client_run(struct sb_client *c)
     free_client(c);
 }
 
+/* Who was told that the connection stays may be sending its next request right now, so idle
+ * connections are not closed on the spot: that request is answered, with Connection: close. */
 void sb_clients_drain(struct sb_worker *w, bool all)
 {
+    int64_t until = sb_now_ms(w) + idle_ms(w);
+
     for (struct sb_client *c = w->first_client, *next; c; c = next) {
         next = c->next;
-        if (!all && c->x)
-            continue; /* its response says Connection: close */
-        c->close = true;
-        sb_client_run(c);
+        if (all) {
+            c->close = true;
+            sb_client_run(c);
+        } else if (!c->x && c->state == SB_CLIENT_OPEN && w->drain_idle_ms < INT64_MAX) {
+            sb_timer_set(&w->wheel, &c->timer, until);
+        }
     }
 }

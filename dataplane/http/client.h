@@ -38,7 +38,8 @@ void sb_client_open(struct sb_worker *w, const struct sb_listener *listener, int
                     const struct sockaddr *peer);
 /* Goes on with whatever can go on; may free the client. */
 void sb_client_run(struct sb_client *c);
-/* Closes idle clients and lets busy ones finish with Connection: close; all: cuts everyone off. */
+/* Lets busy clients finish with Connection: close and closes idle ones after w->drain_idle_ms; all:
+ * cuts everyone off. */
 void sb_clients_drain(struct sb_worker *w, bool all);
 
 #endif

@@ -175,6 +175,8 @@ void sb_response_tokens(struct sb_exchange *x, struct sb_str via, struct sb_gath
 
 void sb_response_connection(struct sb_exchange *x, struct sb_gather *g)
 {
+    if (x->w->draining) /* since the request began */
+        x->keep_alive = false;
     if (x->keep_alive)
         sb_gather_lit(g, "Connection: keep-alive\r\n");
     else

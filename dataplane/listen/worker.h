@@ -54,6 +54,7 @@ struct sb_message {
     struct sb_message *next;
     enum sb_message_kind kind;
     struct sb_publication *publication;
+    int64_t idle_ms; /* of a drain */
 };
 
 struct sb_listener {
@@ -98,6 +99,7 @@ struct sb_worker {
     struct sb_listener *listeners;
     bool open; /* the listeners accept */
     bool draining, stopping;
+    int64_t drain_idle_ms; /* how long idle connections stay while draining; INT64_MAX: as ever */
 
     struct {
         pthread_mutex_t lock;

@@ -13,6 +13,8 @@
 
 #include <errno.h>
 #include <event2/thread.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -32,7 +34,7 @@
 #include "shared/digest.h"
 #include "shared/log.h"
 
-enum { ACCEPT_BATCH = 64, ACCEPT_PAUSE_MS = 500, FILES_MAX = 1 << 20 };
+enum { ACCEPT_BATCH = 64, ACCEPT_PAUSE_MS = 500, DRAIN_BATCHES = 1024, FILES_MAX = 1 << 20 };
 
 struct sb_workers {
     struct sb_proxy_options *o;
@@ -40,6 +42,8 @@ struct sb_workers {
     struct sb_access_writer *access; /* NULL: off */
     unsigned n, started;
     struct sb_worker *w;
+    atomic_uint running;
+    int ended_fd;
 };
 
 /* -- small things a worker has -- */
@@ -167,15 +171,13 @@ static void swap_snapshot(struct sb_worker *w, struct sb_publication *p)
 
 /* -- messages -- */
 
-static void send_message(struct sb_worker *w, enum sb_message_kind kind,
-                         struct sb_publication *publication)
+static void send_message(struct sb_worker *w, struct sb_message what)
 {
-    struct sb_message *m = sb_xcalloc(1, sizeof *m);
+    struct sb_message *m = sb_xmalloc(sizeof *m);
     const uint64_t one = 1;
     bool was_empty;
 
-    m->kind = kind;
-    m->publication = publication;
+    *m = what;
     pthread_mutex_lock(&w->shared.lock);
     was_empty = !w->shared.first;
     *w->shared.last = m;
@@ -221,6 +223,20 @@ static void open_doors(struct sb_worker *w)
     w->open = true;
 }
 
+static bool accept_batch(struct sb_listener *l);
+
+/* Whose handshake with the kernel is done counts as served already: they are let in first. */
+static void drain(struct sb_worker *w, int64_t idle_ms)
+{
+    for (struct sb_listener *l = w->listeners; w->open && l; l = l->next)
+        for (int batch = 0; batch < DRAIN_BATCHES && accept_batch(l); batch++)
+            ;
+    w->draining = w->open = true;
+    w->drain_idle_ms = idle_ms;
+    close_listeners(w);
+    sb_clients_drain(w, false);
+}
+
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
     struct sb_worker *w = arg;
@@ -237,9 +253,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
             open_doors(w);
             break;
         case SB_MSG_DRAIN:
-            w->draining = w->open = true;
-            close_listeners(w);
-            sb_clients_drain(w, false);
+            drain(w, m->idle_ms);
             sb_worker_client_gone(w);
             break;
         case SB_MSG_STOP:
@@ -254,7 +268,7 @@ void sb_workers_hand_out(struct sb_workers *ws, struct sb_publication *p)
 {
     atomic_init(&p->holders, ws->n);
     for (unsigned i = 0; i < ws->n; i++)
-        send_message(&ws->w[i], SB_MSG_SNAPSHOT, p);
+        send_message(&ws->w[i], (struct sb_message){.kind = SB_MSG_SNAPSHOT, .publication = p});
 }
 
 /* -- listeners -- */
@@ -275,25 +289,32 @@ static void pause_listener(struct sb_listener *l, int why)
     sb_timer_set(&l->w->wheel, &l->pause, sb_now_ms(l->w) + ACCEPT_PAUSE_MS);
 }
 
-static void on_accept(evutil_socket_t fd, short what, void *arg)
+/* True: there may be more. */
+static bool accept_batch(struct sb_listener *l)
 {
-    struct sb_listener *l = arg;
     struct sockaddr_storage peer;
 
-    (void)what;
     for (int i = 0; i < ACCEPT_BATCH; i++) {
         socklen_t len = sizeof peer;
-        int s = accept4(fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int s = accept4(l->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (s < 0) {
             if (errno == ECONNABORTED || errno == EINTR)
                 continue;
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
                 pause_listener(l, errno);
-            return;
+            return false;
         }
         sb_client_open(l->w, l, s, (const struct sockaddr *)&peer);
     }
+    return true;
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)accept_batch(arg);
 }
 
 static enum sb_rc open_listener(struct sb_worker *w, const struct sb_listen *listen,
@@ -390,6 +411,7 @@ static void release_worker(struct sb_worker *w)
 static void *run_worker(void *arg)
 {
     struct sb_worker *w = arg;
+    const uint64_t one = 1;
     sigset_t all;
 
     sigfillset(&all); /* signals are the main thread's */
@@ -403,6 +425,8 @@ static void *run_worker(void *arg)
         }
     }
     sb_crypto_memory_release();
+    if (atomic_fetch_sub(&w->all->running, 1) == 1)
+        (void)!write(w->all->ended_fd, &one, sizeof one);
     return NULL;
 }
 
@@ -415,6 +439,7 @@ static void free_workers(struct sb_workers *ws)
     sb_access_writer_free(ws->access);
     sb_tls_free(ws->tls);
     sb_proxy_options_free(ws->o);
+    close(ws->ended_fd);
     free(ws->w);
     free(ws);
 }
@@ -422,8 +447,10 @@ static void free_workers(struct sb_workers *ws)
 static enum sb_rc start_threads(struct sb_workers *ws, struct sb_err *err)
 {
     for (; ws->started < ws->n; ws->started++) {
-        int e = pthread_create(&ws->w[ws->started].thread, NULL, run_worker, &ws->w[ws->started]);
+        int e;
 
+        atomic_fetch_add(&ws->running, 1);
+        e = pthread_create(&ws->w[ws->started].thread, NULL, run_worker, &ws->w[ws->started]);
         if (e)
             return sb_err_set(err, SB_IO, "cannot start a worker: %s", strerror(e));
     }
@@ -466,6 +493,7 @@ enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_worker
     struct sb_workers *ws = sb_xcalloc(1, sizeof *ws);
     enum sb_rc rc;
 
+    ws->ended_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     signal(SIGPIPE, SIG_IGN);
     raise_files(settings);
     evthread_use_pthreads();
@@ -487,7 +515,7 @@ enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_worker
         rc = start_threads(ws, err);
     if (rc) {
         for (unsigned i = 0; i < ws->started; i++) {
-            send_message(&ws->w[i], SB_MSG_STOP, NULL);
+            send_message(&ws->w[i], (struct sb_message){.kind = SB_MSG_STOP});
             pthread_join(ws->w[i].thread, NULL);
         }
         free_workers(ws);
@@ -498,27 +526,27 @@ enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_worker
     return SB_OK;
 }
 
-/* Waits for a thread's end until the deadline. */
-static bool ended_by(pthread_t thread, int64_t deadline_ms)
+void sb_workers_drain(struct sb_workers *ws, int64_t idle_ms)
 {
-    struct timespec at;
-    int64_t wall = sb_wall_ms() + deadline_ms - sb_clock_ms();
+    for (unsigned i = 0; i < ws->n; i++)
+        send_message(&ws->w[i], (struct sb_message){.kind = SB_MSG_DRAIN, .idle_ms = idle_ms});
+}
 
-    at.tv_sec = wall / 1000;
-    at.tv_nsec = wall % 1000 * 1000000;
-    return pthread_timedjoin_np(thread, NULL, &at) == 0;
+int sb_workers_ended_fd(const struct sb_workers *ws)
+{
+    return ws->ended_fd;
 }
 
 void sb_workers_stop(struct sb_workers *ws, int64_t drain_ms)
 {
-    int64_t deadline_ms = sb_clock_ms() + drain_ms;
+    struct pollfd ended = {.fd = ws->ended_fd, .events = POLLIN};
 
-    for (unsigned i = 0; i < ws->n; i++)
-        send_message(&ws->w[i], drain_ms > 0 ? SB_MSG_DRAIN : SB_MSG_STOP, NULL);
+    if (drain_ms > 0) {
+        sb_workers_drain(ws, 0);
+        (void)poll(&ended, 1, drain_ms < INT_MAX ? (int)drain_ms : INT_MAX);
+    }
     for (unsigned i = 0; i < ws->n; i++) {
-        if (drain_ms > 0 && ended_by(ws->w[i].thread, deadline_ms))
-            continue;
-        send_message(&ws->w[i], SB_MSG_STOP, NULL);
+        send_message(&ws->w[i], (struct sb_message){.kind = SB_MSG_STOP});
         pthread_join(ws->w[i].thread, NULL);
     }
     free_workers(ws);

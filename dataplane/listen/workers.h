@@ -43,9 +43,14 @@ SB_MUST enum sb_rc sb_workers_start(const struct sb_settings *settings, struct s
 void sb_workers_publish(struct sb_workers *ws, const struct sb_snapshot *snap,
                         void (*retired)(void *arg, const struct sb_snapshot *snap), void *arg);
 
-/* Closes the listeners, lets exchanges finish for at most drain_ms (0: cuts them off), ends the
- * threads and frees everything. Snapshots still held are retired on the way, by the caller's
- * thread. Blocks. */
+/* Accepts what is queued, closes the listeners, and lets exchanges finish, with Connection: close.
+ * Idle connections are closed after idle_ms (INT64_MAX: after the keep-alive time-out). Returns at
+ * once; calling it again may shorten idle_ms. */
+void sb_workers_drain(struct sb_workers *ws, int64_t idle_ms);
+/* Readable when all threads have ended: every connection is gone. */
+int sb_workers_ended_fd(const struct sb_workers *ws);
+/* Ends the threads, after waiting at most drain_ms for exchanges (0: cuts them off), and frees
+ * everything. Snapshots still held are retired on the way, by the caller's thread. Blocks. */
 void sb_workers_stop(struct sb_workers *ws, int64_t drain_ms);
 
 unsigned sb_workers_count(const struct sb_workers *ws);

@@ -1,9 +1,11 @@
 /* control.c - verbs that speak to a node that runs already: by signal, or by its status listener.
  */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -12,6 +14,7 @@
 
 #include "dataplane/process/options.h"
 #include "dataplane/process/prefix.h"
+#include "dataplane/process/request.h"
 #include "dataplane/process/verbs.h"
 
 enum { DRAIN_TIMEOUT_MS = 1000 };
@@ -26,7 +29,7 @@ static pid_t running(const struct sb_settings *s)
         sb_options_fail("no such prefix: %s", prefix);
         return 0;
     }
-    pid = sb_prefix_pid(s);
+    pid = sb_prefix_pid(prefix);
     if (!pid)
         sb_options_fail("nginx not running in prefix: %s", prefix);
     return pid;
@@ -96,32 +99,40 @@ int sb_verb_quit(int argc, char **argv)
     return 0;
 }
 
+int sb_ask_master(const struct sb_options *options, const char *prefix, bool restart)
+{
+    char path[PATH_MAX];
+    struct sb_request q = {.restart = restart, .env = (const char **)environ};
+    struct sb_err err;
+
+    if (options->conf) /* the node may stand elsewhere */
+        q.conf = realpath(options->conf, path);
+    if (sb_request_ask(prefix, &q, &err) == SB_OK)
+        return 0;
+    return sb_options_fail("%s", err.text);
+}
+
 int sb_verb_reload(int argc, char **argv)
 {
     struct sb_options o;
     struct sb_settings *s;
-    struct sb_err err;
-    pid_t pid;
-    int rest;
+    int rest, code = 1;
 
     if (!sb_options_parse(
             argc, argv, SB_OPT_CONF | SB_OPT_PREFIX | SB_OPT_NGINX,
             "Usage: kong reload [OPTIONS]\n\n"
-            "Check the configuration, then have the running node read it again "
-            "(SIGHUP): the log level, the log files, certificates and the declarative "
-            "file. Listeners and the database need a restart.",
+            "Have the running node take up its configuration files as they are now, and FILE\n"
+            "and the environment of this command over them: every setting, without losing a\n"
+            "connection. When they do not work, everything stays as it was.",
             &o, &rest))
         return 1;
     s = sb_options_settings(&o);
-    pid = s ? running(s) : 0;
-    if (pid && sb_prefix_prepare(s, &err)) {
-        sb_options_fail("%s", err.text);
-        pid = 0;
-    }
-    if (pid && kill(pid, SIGHUP) == 0)
+    if (s && running(s))
+        code = sb_ask_master(&o, sb_settings_prefix(s), false);
+    if (!code)
         puts("Kong reloaded");
     sb_settings_free(s);
-    return pid ? 0 : 1;
+    return code;
 }
 
 int sb_verb_health(int argc, char **argv)
@@ -138,7 +149,7 @@ int sb_verb_health(int argc, char **argv)
     s = sb_options_settings(&o);
     if (!s)
         return 1;
-    up = sb_prefix_pid(s) > 0;
+    up = sb_prefix_pid(sb_settings_prefix(s)) > 0;
     printf("nginx.......%s\n\n", up ? "running" : "not running");
     if (up)
         printf("Kong is healthy at %s\n", sb_settings_prefix(s));

@@ -75,27 +75,38 @@ static void log_warnings(struct sb_str text)
     }
 }
 
-struct sb_settings *sb_options_settings(const struct sb_options *options)
+enum sb_rc sb_options_load(const struct sb_options *options, const char *reload_conf, bool warn,
+                           struct sb_settings **out, struct sb_err *err)
 {
     struct sb_settings_source source = {
         .conf = options->conf,
         .prefix = options->prefix,
         .db_timeout_s = options->db_timeout_s,
         .env = (const char *const *)environ,
+        .reload_conf = reload_conf,
     };
-    struct sb_settings *s = NULL;
     struct sb_buf problems, warnings;
-    struct sb_str text;
+    enum sb_rc rc;
 
     sb_buf_init(&problems, 0);
     sb_buf_init(&warnings, 0);
-    if (sb_settings_load(&source, &s, &problems, &warnings)) {
-        text = sb_str_trim(sb_buf_get(&problems));
-        sb_options_fail("%.*s", SB_ARG(text));
-    }
-    log_warnings(sb_buf_get(&warnings));
+    rc = sb_settings_load(&source, out, &problems, &warnings);
+    if (rc)
+        sb_err_set(err, rc, "%.*s", SB_ARG(sb_str_trim(sb_buf_get(&problems))));
+    if (warn)
+        log_warnings(sb_buf_get(&warnings));
     sb_buf_release(&problems);
     sb_buf_release(&warnings);
+    return rc;
+}
+
+struct sb_settings *sb_options_settings(const struct sb_options *options)
+{
+    struct sb_settings *s = NULL;
+    struct sb_err err;
+
+    if (sb_options_load(options, NULL, true, &s, &err))
+        sb_options_fail("%s", err.text);
     return s;
 }
 

@@ -31,6 +31,10 @@ enum {
 bool sb_options_parse(int argc, char **argv, unsigned which, const char *about,
                       struct sb_options *out, int *rest);
 
+/* The settings of these options, without a word; reload_conf: see settings.h. On SB_INVALID err has
+ * the problems, a line each. Warnings are logged if told so. */
+SB_MUST enum sb_rc sb_options_load(const struct sb_options *options, const char *reload_conf,
+                                   bool warn, struct sb_settings **out, struct sb_err *err);
 /* The settings of these options; NULL when they are wrong, which has been said on stderr: every
  * problem, and Kong's hint. Warnings go to the log. */
 struct sb_settings *sb_options_settings(const struct sb_options *options);

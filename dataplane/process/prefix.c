@@ -61,7 +61,7 @@ static enum sb_rc write_env(const struct sb_settings *s, struct sb_arena *a, str
 
 enum sb_rc sb_prefix_prepare(const struct sb_settings *s, struct sb_err *err)
 {
-    static const char *const below[] = {"pids", "logs", "ssl"};
+    static const char *const below[] = {"pids", "logs", "ssl", "sockets"};
     const char *prefix = sb_settings_prefix(s);
     struct sb_arena *a = sb_arena_new(0);
     enum sb_rc rc;
@@ -79,14 +79,19 @@ enum sb_rc sb_prefix_prepare(const struct sb_settings *s, struct sb_err *err)
     return rc;
 }
 
-pid_t sb_prefix_pid(const struct sb_settings *s)
+static const char *pid_path(struct sb_arena *a, const char *prefix)
+{
+    return sb_arena_printf(a, "%s/%s", prefix, pid_file).p;
+}
+
+pid_t sb_prefix_pid(const char *prefix)
 {
     struct sb_arena *a = sb_arena_new(0);
     struct sb_buf text;
     int64_t pid = 0;
 
     sb_buf_init(&text, PID_LEN_MAX);
-    if (!sb_buf_read_file(&text, sb_settings_path(s, a, pid_file).p) ||
+    if (!sb_buf_read_file(&text, pid_path(a, prefix)) ||
         !sb_str_int(sb_str_trim(sb_buf_get(&text)), &pid) || pid <= 0 ||
         (kill((pid_t)pid, 0) != 0 && errno == ESRCH))
         pid = 0;
@@ -95,21 +100,21 @@ pid_t sb_prefix_pid(const struct sb_settings *s)
     return (pid_t)pid;
 }
 
-enum sb_rc sb_prefix_write_pid(const struct sb_settings *s, struct sb_err *err)
+enum sb_rc sb_prefix_write_pid(const char *prefix, struct sb_err *err)
 {
     struct sb_arena *a = sb_arena_new(0);
-    enum sb_rc rc = write_file(sb_settings_path(s, a, pid_file).p,
-                               sb_arena_printf(a, "%d\n", (int)getpid()), 0644, err);
+    enum sb_rc rc =
+        write_file(pid_path(a, prefix), sb_arena_printf(a, "%d\n", (int)getpid()), 0644, err);
 
     sb_arena_free(a);
     return rc;
 }
 
-void sb_prefix_remove_pid(const struct sb_settings *s)
+void sb_prefix_remove_pid(const char *prefix)
 {
     struct sb_arena *a = sb_arena_new(0);
 
-    if (sb_prefix_pid(s) == getpid())
-        unlink(sb_settings_path(s, a, pid_file).p);
+    if (sb_prefix_pid(prefix) == getpid())
+        unlink(pid_path(a, prefix));
     sb_arena_free(a);
 }

@@ -14,9 +14,9 @@ struct sb_settings;
 /* Makes the directory and what belongs in it, and writes .kong_env (mode 640). */
 SB_MUST enum sb_rc sb_prefix_prepare(const struct sb_settings *s, struct sb_err *err);
 /* The process that runs in this prefix; 0: none. A stale pid file counts as none. */
-pid_t sb_prefix_pid(const struct sb_settings *s);
-SB_MUST enum sb_rc sb_prefix_write_pid(const struct sb_settings *s, struct sb_err *err);
-void sb_prefix_remove_pid(const struct sb_settings *s);
+pid_t sb_prefix_pid(const char *prefix);
+SB_MUST enum sb_rc sb_prefix_write_pid(const char *prefix, struct sb_err *err);
+void sb_prefix_remove_pid(const char *prefix);
 
 /* Waits until a process is gone; false when it still runs after timeout_ms. */
 bool sb_process_wait(pid_t pid, int timeout_ms);

@@ -1,44 +1,46 @@
-/* server.c - the parts in the order in which they come up, and down again in the other:
+/* server.c - the parts of a serving process, in the order in which they come up, and down again in
+ * the other:
  *
- *     pid file -> workers (listeners) -> config thread (first snapshot) -> admin and status
+ *     sockets -> workers (listeners) -> config thread (first snapshot) -> Admin API and status
  *
- * The main thread does nothing but wait for signals.
+ * The main thread waits for signals and for the master. Coming up has two halves, because the
+ * process before us still serves: READY means that we accept connections; what only one of us may
+ * do, writing the saved configuration and answering the Admin API, waits for GO.
  */
 #include "dataplane/process/server.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "dataplane/admin/admin.h"
 #include "dataplane/config/config.h"
-#include "dataplane/config/declared.h"
 #include "dataplane/listen/sockets.h"
 #include "dataplane/listen/workers.h"
-#include "dataplane/process/options.h"
+#include "dataplane/process/channel.h"
 #include "dataplane/process/prefix.h"
 #include "migrations/migrate.h"
+#include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/settings.h"
 
+enum { QUIT_IDLE_MS = 500 };
+
 struct server {
-    const struct sb_options *options;
+    const struct sb_settings *settings;
     struct sb_workers *workers;
     struct sb_config *config;
     struct sb_admin *admin;
+    int channel, signals;
+    bool draining;
+    int64_t until_ms; /* while draining: when what is left is cut off */
 };
 
-/* Signals that the main thread waits for; every thread inherits them blocked. */
-static sigset_t waited_for(void)
-{
-    static const int numbers[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1};
-    sigset_t set;
-
-    sigemptyset(&set);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        sigaddset(&set, numbers[i]);
-    return set;
-}
+/* -- up ---------------------------------------------------------------------------------------- */
 
 static bool without_database(const struct sb_settings *s)
 {
@@ -67,16 +69,16 @@ static enum sb_rc check_schema(const struct sb_settings *s, struct sb_err *err)
     return rc == SB_INVALID ? rc : SB_OK;
 }
 
-static enum sb_rc bring_up(struct server *server, const struct sb_settings *s, struct sb_err *err)
+static enum sb_rc bring_up(struct server *server, struct sb_err *err)
 {
-    struct sb_admin_parts parts = {.settings = s};
-    enum sb_rc rc = check_schema(s, err);
+    struct sb_admin_parts parts = {.settings = server->settings};
+    enum sb_rc rc = check_schema(server->settings, err);
 
     if (!rc)
-        rc = sb_workers_start(s, &server->workers, err);
+        rc = sb_workers_start(server->settings, &server->workers, err);
     if (rc)
         return rc;
-    rc = sb_config_start(s, server->workers, &server->config, err);
+    rc = sb_config_start(server->settings, server->workers, &server->config, err);
     if (rc)
         return rc;
     parts.workers = server->workers;
@@ -84,109 +86,159 @@ static enum sb_rc bring_up(struct server *server, const struct sb_settings *s, s
     return sb_admin_start(&parts, &server->admin, err);
 }
 
-static void take_down(struct server *server, int64_t drain_ms)
+/* The master keeps the sockets from here on. */
+static enum sb_rc say_ready(struct server *server)
 {
-    if (server->admin)
-        sb_admin_stop(server->admin);
+    int *fds = sb_xmalloc(SB_SOCKETS_MAX * sizeof *fds);
+    enum sb_rc rc = sb_channel_say_sockets(server->channel, fds, sb_sockets_opened(fds));
+
+    sb_sockets_release();
+    free(fds);
+    return rc ? rc : sb_channel_say(server->channel, SB_WORD_READY, NULL);
+}
+
+static void take_over(struct server *server, bool again)
+{
+    struct sb_err err;
+
+    if (sb_prefix_prepare(server->settings, &err))
+        sb_warn("%s", err.text);
+    sb_config_take_over(server->config, again);
+    sb_admin_open(server->admin);
+    if (sb_channel_say(server->channel, SB_WORD_STARTED, NULL))
+        sb_warn("the master is gone");
+}
+
+/* -- down -------------------------------------------------------------------------------------- */
+
+/* What the next process will do instead of us. */
+static void release(struct server *server)
+{
+    sb_admin_stop(server->admin);
+    server->admin = NULL;
     if (server->config)
         sb_config_stop(server->config);
+}
+
+static void drain(struct server *server, int64_t idle_ms)
+{
+    int64_t limit_ms =
+        sb_settings_time_ms(server->settings, "nginx_main_worker_shutdown_timeout", 0);
+
+    if (!server->draining && limit_ms > 0)
+        server->until_ms = sb_clock_ms() + limit_ms;
+    server->draining = true;
+    sb_workers_drain(server->workers, idle_ms);
+    release(server);
+}
+
+static void take_down(struct server *server)
+{
+    release(server);
     if (server->workers)
-        sb_workers_stop(server->workers, drain_ms);
+        sb_workers_stop(server->workers, 0);
     if (server->config)
         sb_config_free(server->config);
 }
 
-static void reopen_logs(struct server *server)
+/* -- what it hears ----------------------------------------------------------------------------- */
+
+/* False: it is time to end. */
+static bool on_signal(struct server *server)
 {
-    sb_log_reopen();
-    sb_workers_reopen_logs(server->workers);
-    sb_notice("log files reopened");
-}
+    struct signalfd_siginfo info;
 
-/* The declarative file or string once more, where there is one. */
-static enum sb_rc read_declared(struct server *server, const struct sb_settings *s,
-                                struct sb_err *err)
-{
-    struct sb_arena *a = sb_arena_new(0);
-    char hash[SB_CONFIG_HASH_LEN + 1];
-    struct sb_value *rows;
-    enum sb_rc rc = SB_NOTFOUND;
-
-    if (without_database(s))
-        rc = sb_declared_read(s, a, &rows, hash, err);
-    if (rc == SB_OK)
-        rc = sb_config_load_rows(server->config, rows, hash, err);
-    sb_arena_free(a);
-    return rc == SB_NOTFOUND ? SB_OK : rc;
-}
-
-/* HUP: what can change without a restart. A configuration with problems changes nothing. */
-static void reload(struct server *server)
-{
-    struct sb_settings *fresh = sb_options_settings(server->options);
-    enum sb_log_level level;
-    struct sb_err err;
-
-    if (!fresh) {
-        sb_error("reload: the configuration has problems; nothing was changed");
-        return;
+    if (read(server->signals, &info, sizeof info) != sizeof info)
+        return true;
+    switch (info.ssi_signo) {
+    case SIGUSR1:
+        sb_log_reopen();
+        sb_workers_reopen_logs(server->workers);
+        sb_notice("log files reopened");
+        return true;
+    case SIGQUIT:
+        drain(server, QUIT_IDLE_MS);
+        return true;
+    case SIGHUP: /* the master's business */
+        return true;
+    default:
+        return false;
     }
-    if (sb_log_level_parse(sb_settings_str(fresh, "log_level"), &level))
-        sb_log_set_level(level);
-    reopen_logs(server);
-    if (read_declared(server, fresh, &err))
-        sb_error("reload: %s; the configuration stays as it was", err.text);
-    else
-        sb_notice("reloaded");
-    sb_settings_free(fresh);
 }
 
-/* Returns how long exchanges may take to finish: 0 for a fast stop. */
-static int64_t serve(struct server *server, const struct sb_settings *s, const sigset_t *signals)
+/* False: the master is gone. */
+static bool on_word(struct server *server)
 {
-    static const int64_t no_limit_ms = INT64_MAX / 2;
+    static struct sb_word w;
+    enum sb_rc rc = sb_channel_hear(server->channel, false, &w);
+
+    if (rc)
+        return rc == SB_AGAIN;
+    if (w.kind == SB_WORD_GO) {
+        take_over(server, w.text[0] != '\0');
+    } else if (w.kind == SB_WORD_LEAVE) {
+        drain(server, INT64_MAX);
+        return sb_channel_say(server->channel, SB_WORD_RELEASED, NULL) == SB_OK;
+    }
+    return true;
+}
+
+static int time_left(const struct server *server)
+{
+    int64_t left = server->until_ms - sb_clock_ms();
+
+    if (!server->until_ms)
+        return -1;
+    return left > 0 ? (int)(left < 1000000 ? left : 1000000) : 0;
+}
+
+static void serve(struct server *server)
+{
+    struct pollfd fds[] = {{.fd = server->signals, .events = POLLIN},
+                           {.fd = server->channel, .events = POLLIN},
+                           {.fd = sb_workers_ended_fd(server->workers), .events = POLLIN}};
 
     for (;;) {
-        int signal_number;
+        int n = poll(fds, 3, time_left(server));
 
-        if (sigwait(signals, &signal_number))
-            continue;
-        switch (signal_number) {
-        case SIGHUP:
-            reload(server);
-            break;
-        case SIGUSR1:
-            reopen_logs(server);
-            break;
-        case SIGQUIT:
-            sb_notice("stopping gracefully");
-            return sb_settings_time_ms(s, "nginx_main_worker_shutdown_timeout", no_limit_ms);
-        default:
-            sb_notice("stopping");
-            return 0;
+        if (n == 0 && time_left(server) == 0) {
+            sb_warn("connections that are still open are cut off: "
+                    "nginx_main_worker_shutdown_timeout is over");
+            return;
         }
+        if (n <= 0)
+            continue;
+        if (fds[2].revents || (fds[0].revents && !on_signal(server)) ||
+            (fds[1].revents && !on_word(server)))
+            return;
     }
 }
 
-enum sb_rc sb_server_run(const struct sb_options *options, const struct sb_settings *s,
-                         void (*started)(void *arg), void *arg, struct sb_err *err)
+static int watch_signals(void)
 {
-    struct server server = {.options = options};
-    sigset_t signals = waited_for();
-    enum sb_rc rc;
+    static const int numbers[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1};
+    sigset_t set, all;
 
     signal(SIGPIPE, SIG_IGN);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    rc = sb_prefix_write_pid(s, err);
+    sigemptyset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL); /* what the master waits for beside */
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        sigaddset(&set, numbers[i]);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+enum sb_rc sb_server_run(const struct sb_settings *s, int channel, struct sb_err *err)
+{
+    struct server server = {.settings = s, .channel = channel, .signals = watch_signals()};
+    enum sb_rc rc = bring_up(&server, err);
+
+    if (!rc && say_ready(&server))
+        rc = sb_err_set(err, SB_IO, "the master is gone");
     if (!rc)
-        rc = bring_up(&server, s, err);
-    if (rc) {
-        take_down(&server, 0);
-    } else {
-        sb_sockets_release();
-        started(arg);
-        take_down(&server, serve(&server, s, &signals));
-    }
-    sb_prefix_remove_pid(s);
+        serve(&server);
+    take_down(&server);
+    close(server.signals);
     return rc;
 }

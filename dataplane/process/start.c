@@ -6,21 +6,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <event2/event.h>
 #include <openssl/crypto.h>
 
+#include "dataplane/listen/sockets.h"
+#include "dataplane/process/channel.h"
+#include "dataplane/process/master.h"
 #include "dataplane/process/options.h"
 #include "dataplane/process/prefix.h"
+#include "dataplane/process/recipe.h"
 #include "dataplane/process/server.h"
 #include "dataplane/process/verbs.h"
 #include "migrations/migrate.h"
 #include "shared/log.h"
-
-enum { RECOMMENDED_FILES = 4096 };
 
 static const char start_usage[] =
     "Usage: kong start [OPTIONS]\n\n"
@@ -45,23 +46,6 @@ static void log_to(const struct sb_settings *s)
     sb_arena_free(a);
 }
 
-/* As many open files as the system lets us have; too few deserve a word. */
-static void raise_file_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit))
-        return;
-    if (limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-    if (limit.rlim_cur < RECOMMENDED_FILES)
-        sb_warn("ulimit is currently set to \"%llu\". For better performance set it to at least "
-                "\"%d\" using \"ulimit -n\"",
-                (unsigned long long)limit.rlim_cur, RECOMMENDED_FILES);
-}
-
 /* -- foreground and background ---------------------------------------------------------------- */
 
 struct announcement {
@@ -82,19 +66,20 @@ static void say_started(void *arg)
     close(a->fd);
 }
 
-static int run_here(const struct sb_options *o, const struct sb_settings *s, int fd)
+static int run_here(const struct sb_options *o, const char *prefix, int fd)
 {
     struct announcement announcement = {fd};
     struct sb_err err;
+    int code;
 
-    if (sb_server_run(o, s, say_started, &announcement, &err) == SB_OK)
-        return 0;
+    if (sb_master_run(o, prefix, say_started, &announcement, &code, &err) == SB_OK)
+        return code;
     sb_options_fail("%s", err.text);
     return 1;
 }
 
-/* The child serves; the parent ends when the child listens, or with its failure. */
-static int run_in_background(const struct sb_options *o, const struct sb_settings *s)
+/* The child is the master; the parent ends when it listens, or with its failure. */
+static int run_in_background(const struct sb_options *o, const char *prefix)
 {
     int fds[2], null, status = 1;
     char ready;
@@ -107,7 +92,7 @@ static int run_in_background(const struct sb_options *o, const struct sb_setting
         setsid();
         null = open("/dev/null", O_RDWR | O_CLOEXEC);
         dup2(null, STDIN_FILENO);
-        _exit(run_here(o, s, fds[1]));
+        _exit(run_here(o, prefix, fds[1]));
     }
     close(fds[1]);
     if (read(fds[0], &ready, 1) == 1) {
@@ -144,57 +129,131 @@ static enum sb_rc migrate(const struct sb_options *o, const struct sb_settings *
     return rc;
 }
 
-static int start(const struct sb_options *o, const struct sb_settings *s)
+/* Checks, and makes ready what a start needs; the settings are gone when the master runs, which has
+ * no use for them. */
+static bool prepare(const struct sb_options *o, const struct sb_settings *s)
 {
     struct sb_err err;
 
-    if (sb_prefix_pid(s))
-        return sb_options_fail("Kong is already running in %s", sb_settings_prefix(s));
-    if (sb_prefix_prepare(s, &err))
-        return sb_options_fail("%s", err.text);
-    if (o->run_migrations && migrate(o, s, &err))
-        return sb_options_fail("%s", err.text);
-    raise_file_limit();
+    if (sb_prefix_prepare(s, &err) || (o->run_migrations && migrate(o, s, &err))) {
+        sb_options_fail("%s", err.text);
+        return false;
+    }
     log_to(s);
-    return sb_settings_bool(s, "nginx_main_daemon") ? run_in_background(o, s) : run_here(o, s, -1);
+    return true;
+}
+
+/* Takes the settings. */
+static int start(const struct sb_options *o, struct sb_settings *s)
+{
+    struct sb_arena *a = sb_arena_new(0);
+    const char *prefix = sb_arena_cstr(a, sb_str_c(sb_settings_prefix(s)));
+    bool daemon = sb_settings_bool(s, "nginx_main_daemon"), ready = prepare(o, s);
+    int code = 1;
+
+    sb_settings_free(s);
+    if (ready)
+        code = daemon ? run_in_background(o, prefix) : run_here(o, prefix, -1);
+    sb_arena_free(a);
+    return code;
 }
 
 int sb_verb_start(int argc, char **argv)
 {
     struct sb_options o;
     struct sb_settings *s;
-    int rest, code;
+    int rest;
 
     if (!sb_options_parse(argc, argv, SB_OPT_CONF | SB_OPT_PREFIX | SB_OPT_START | SB_OPT_NGINX,
                           start_usage, &o, &rest))
         return 1;
     s = sb_options_settings(&o);
-    code = s ? start(&o, s) : 1;
-    sb_settings_free(s);
-    return code;
+    if (!s)
+        return 1;
+    if (sb_prefix_pid(sb_settings_prefix(s))) {
+        sb_options_fail("Kong is already running in %s", sb_settings_prefix(s));
+        sb_settings_free(s);
+        return 1;
+    }
+    return start(&o, s);
 }
 
 int sb_verb_restart(int argc, char **argv)
 {
     struct sb_options o;
     struct sb_settings *s;
+    struct sb_err err;
     int rest, code = 1;
-    pid_t pid;
 
-    if (!sb_options_parse(
-            argc, argv, SB_OPT_CONF | SB_OPT_PREFIX | SB_OPT_START | SB_OPT_NGINX,
-            "Usage: kong restart [OPTIONS]\n\nStop the node of the prefix, then start.", &o, &rest))
+    if (!sb_options_parse(argc, argv, SB_OPT_CONF | SB_OPT_PREFIX | SB_OPT_START | SB_OPT_NGINX,
+                          "Usage: kong restart [OPTIONS]\n\n"
+                          "Have another process serve, with these settings, without losing a\n"
+                          "connection. When it cannot, the one that serves stays. Starts the node\n"
+                          "when it does not run.",
+                          &o, &rest))
         return 1;
     s = sb_options_settings(&o);
-    pid = s ? sb_prefix_pid(s) : 0;
-    if (pid) {
-        kill(pid, SIGTERM);
-        sb_process_wait(pid, 5000);
-    }
-    if (s)
-        code = start(&o, s);
+    if (!s)
+        return 1;
+    if (!sb_prefix_pid(sb_settings_prefix(s)))
+        return start(&o, s);
+    if (o.run_migrations && migrate(&o, s, &err))
+        sb_options_fail("%s", err.text);
+    else
+        code = sb_ask_master(&o, sb_settings_prefix(s), true);
+    if (!code)
+        puts("Kong started");
     sb_settings_free(s);
     return code;
+}
+
+/* -- the serving process: started by the master (recipe.h), never by hand ---------------------- */
+
+static enum sb_rc serve(const struct sb_options *o, int channel, struct sb_err *err)
+{
+    struct sb_settings *s = NULL;
+    enum sb_rc rc = sb_options_load(o, getenv(SB_RELOAD_CONF_VAR), false, &s, err);
+
+    if (rc)
+        return rc;
+    log_to(s);
+    rc = sb_server_run(s, channel, err);
+    sb_settings_free(s);
+    return rc;
+}
+
+static bool hear_sockets(int channel)
+{
+    static struct sb_word w;
+
+    while (sb_channel_hear(channel, true, &w) == SB_OK) {
+        if (w.kind == SB_WORD_BEGIN)
+            return true;
+        for (size_t i = 0; i < w.nfds; i++)
+            sb_sockets_adopt(w.fds[i]);
+    }
+    return false;
+}
+
+int sb_verb_serve(int argc, char **argv)
+{
+    const char *text = getenv(SB_CHANNEL_VAR);
+    struct sb_options o;
+    struct sb_err err;
+    int64_t channel;
+    int rest;
+
+    if (!text || !sb_str_int(sb_str_c(text), &channel))
+        return sb_options_fail("this is for `kong start` to call");
+    fcntl((int)channel, F_SETFD, FD_CLOEXEC);
+    if (!sb_options_parse(argc, argv, SB_OPT_CONF | SB_OPT_PREFIX | SB_OPT_START, "", &o, &rest) ||
+        !hear_sockets((int)channel))
+        return 1;
+    if (serve(&o, (int)channel, &err) == SB_OK)
+        return 0;
+    if (sb_channel_say((int)channel, SB_WORD_FAILED, err.text))
+        sb_error("%s", err.text);
+    return 1;
 }
 
 int sb_verb_prepare(int argc, char **argv)

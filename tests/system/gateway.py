@@ -110,6 +110,17 @@ class Gateway:
                 old.write(self.log())
             self.log_path.unlink()
 
+    @property
+    def serving_pid(self):
+        """The process that serves; self.process is its master."""
+        return self.serving_pids()[-1]
+
+    def serving_pids(self):
+        """Those that serve or finish what they have, the oldest first."""
+        master = self.process.pid
+        children = pathlib.Path(f"/proc/{master}/task/{master}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
     def kill(self):
         """As a crash of the machine would: nothing is said good-bye to."""
         return self.stop(signal.SIGKILL)

@@ -236,13 +236,13 @@ def test_a_pruned_log_means_a_load(private, upstream):
     add_route(private, "a.test", "s")
     with Gateway(private.env()) as gateway:
         gateway.wait_for("a.test")
-        os.kill(gateway.process.pid, signal.SIGSTOP)
+        os.kill(gateway.serving_pid, signal.SIGSTOP)
         try:
             private.query("DELETE FROM routes")
             private.postgres.admin("DELETE FROM silverback_changes", dbname=private.name)
             add_route(private, "b.test", "s")
         finally:
-            os.kill(gateway.process.pid, signal.SIGCONT)
+            os.kill(gateway.serving_pid, signal.SIGCONT)
         gateway.wait_for("b.test")
         assert gateway.answers("a.test", status=404)
         assert "whole" in gateway.log()

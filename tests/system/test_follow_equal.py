@@ -90,9 +90,9 @@ def test_it_ends_equal_to_a_fresh_load(migrated, seed):
             thread.start()
         rnd = random.Random(seed)
         while any(thread.is_alive() for thread in writers):    # it sleeps through some of it
-            os.kill(sleeper.process.pid, signal.SIGSTOP)
+            os.kill(sleeper.serving_pid, signal.SIGSTOP)
             writers[rnd.randrange(WRITERS)].join(0.2)
-            os.kill(sleeper.process.pid, signal.SIGCONT)
+            os.kill(sleeper.serving_pid, signal.SIGCONT)
             writers[rnd.randrange(WRITERS)].join(0.05)
         version = migrated.value("SELECT version FROM silverback_version")
         assert version > WRITERS * 5

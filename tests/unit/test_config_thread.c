@@ -83,6 +83,7 @@ static struct sb_config *try_start(const char *variable, struct sb_settings **se
     sb_buf_release(&warnings);
     if (sb_config_start(*settings, &workers, &c, err))
         return NULL;
+    sb_config_take_over(c, false);
     return c;
 }
 
