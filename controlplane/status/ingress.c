@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "controlplane/translate/classes.h"
 #include "shared/json.h"
 #include "shared/log.h"
 #include "shared/map.h"
@@ -156,27 +157,15 @@ static struct sb_value *wanted_addresses(const struct sb_ingress_status *st, str
     return list;
 }
 
-static struct sb_str annotation(const struct sb_value *object, const char *name)
-{
-    const struct sb_value *v = sb_get(sb_value_at(object, "metadata.annotations"), name);
-
-    return sb_is(v, SB_V_STR) ? v->s : (struct sb_str){0};
-}
-
-/* As the translation selects them: the annotation where it says anything, else the field, else
- * whether our class is the default. */
 static bool is_ours(const struct sb_ingress_status *st, const struct sb_value *ingress)
 {
-    const char *our_class = st->config.ingress_class;
-    struct sb_str noted = annotation(ingress, "kubernetes.io/ingress.class");
-    const struct sb_value *field = sb_value_at(ingress, "spec.ingressClassName"), *class;
+    const char *ours = st->config.ingress_class;
+    enum sb_class of = sb_class_of(ingress, ours);
 
-    if (noted.len)
-        return sb_str_is(noted, our_class);
-    if (sb_is(field, SB_V_STR))
-        return sb_str_is(field->s, our_class);
-    class = sb_objects_get(st->config.objects, "IngressClass", SB_STR(""), sb_str_c(our_class));
-    return sb_str_is(annotation(class, "ingressclass.kubernetes.io/is-default-class"), "true");
+    return of == SB_CLASS_OURS ||
+           (of == SB_CLASS_UNNAMED &&
+            sb_class_is_default(
+                sb_objects_get(st->config.objects, "IngressClass", SB_STR(""), sb_str_c(ours))));
 }
 
 /* The server keeps more in an entry (ipMode, ports) than we give. */
