@@ -79,11 +79,33 @@ static enum sb_xstate redirect(struct sb_exchange *x)
     return SB_X_ANSWER;
 }
 
+/* A gRPC route wants gRPC, over HTTP/2, and over TLS where it is for grpcs alone. */
+static enum sb_xstate grpc_rules(struct sb_exchange *x)
+{
+    struct sb_str type = sb_http_get(&x->req, SB_H_CONTENT_TYPE);
+
+    if (!sb_str_starts(type, SB_STR("application/grpc")))
+        return sb_step_error(x, 415, "Non-gRPC request matched gRPC route");
+    if (!x->stream) {
+        sb_step_error(x, 426, "Please use HTTP2 protocol");
+        sb_exchange_add_change(x, &x->answer.headers, SB_STR("Connection"), SB_STR("Upgrade"));
+        sb_exchange_add_change(x, &x->answer.headers, SB_STR("Upgrade"), SB_STR("HTTP/2"));
+        return SB_X_ANSWER;
+    }
+    if ((x->route->protocols & SB_PROTO_GRPC) || sb_str_is(sb_request_forwarded_proto(x), "https"))
+        return SB_X_ACCESS;
+    x->answer = (struct sb_answer){
+        .status = 200, .kind = SB_ANSWER_BODY, .type = SB_STR("application/grpc")};
+    sb_exchange_add_change(x, &x->answer.headers, SB_STR("grpc-status"), SB_STR("1"));
+    sb_exchange_add_change(x, &x->answer.headers, SB_STR("grpc-message"),
+                           SB_STR("gRPC request matched gRPCs route"));
+    return SB_X_ANSWER;
+}
+
 /* proxy-router.md 8. SB_X_ACCESS: nothing against it. */
 static enum sb_xstate protocol_rules(struct sb_exchange *x)
 {
     unsigned protocols = x->route->protocols;
-    bool grpc;
 
     if ((protocols & SB_PROTO_HTTPS) && !(protocols & SB_PROTO_HTTP) &&
         !sb_str_is(sb_request_forwarded_proto(x), "https"))
@@ -91,13 +113,7 @@ static enum sb_xstate protocol_rules(struct sb_exchange *x)
     if (!(protocols & (SB_PROTO_GRPC | SB_PROTO_GRPCS)) ||
         (protocols & (SB_PROTO_HTTP | SB_PROTO_HTTPS)))
         return SB_X_ACCESS;
-    grpc = sb_str_starts(sb_http_get(&x->req, SB_H_CONTENT_TYPE), SB_STR("application/grpc"));
-    if (!grpc)
-        return sb_step_error(x, 415, "Non-gRPC request matched gRPC route");
-    sb_step_error(x, 426, "Please use HTTP2 protocol");
-    sb_exchange_add_change(x, &x->answer.headers, SB_STR("Connection"), SB_STR("Upgrade"));
-    sb_exchange_add_change(x, &x->answer.headers, SB_STR("Upgrade"), SB_STR("HTTP/2"));
-    return SB_X_ANSWER;
+    return grpc_rules(x);
 }
 
 enum sb_xstate sb_step_route(struct sb_exchange *x)

@@ -1,5 +1,6 @@
 /* answer.c - responses that the gateway itself gives: errors in the format that the client accepts,
  * redirects, what plugins answer. Texts and formats are Kong's, byte for byte (proxy-http.md 8). */
+#include "dataplane/http/grpc_answer.h"
 #include "dataplane/http/steps.h"
 
 static const struct {
@@ -327,6 +328,8 @@ static struct sb_str make_body(struct sb_exchange *x, struct sb_gather *body)
 {
     enum sb_error_format format;
 
+    if (sb_grpc_answers(x))
+        return SB_STR("application/grpc");
     if (x->answer.kind == SB_ANSWER_BODY) {
         sb_gather_str(body, x->answer.body);
         return x->answer.type;
@@ -390,6 +393,8 @@ bool sb_answer_gather(struct sb_exchange *x, struct sb_gather *g)
     }
     sb_response_connection(x, g);
     add_headers(g, x->answer.headers);
+    if (sb_grpc_answers(x))
+        sb_grpc_headers(x, sb_str_c(find_message(x->answer.status)), g);
     add_headers(g, x->response_changes);
     gateway_headers(x, g);
     sb_debug_headers(x, g);

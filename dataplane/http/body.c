@@ -123,6 +123,30 @@ static enum sb_rc decode_chunks(struct sb_exchange *x, struct sb_str *raw, struc
     return SB_OK;
 }
 
+static enum sb_rc check_max(const struct sb_exchange *x)
+{
+    return x->w->o->body_max && x->body.received > x->w->o->body_max ? SB_TOOLARGE : SB_OK;
+}
+
+/* A stream's frames are its framing: pieces as they are, up to its end. */
+static enum sb_rc read_stream(struct sb_exchange *x, struct iovec *iov, int *n)
+{
+    struct sb_request_body *b = &x->body;
+    struct sb_str piece;
+    enum sb_rc rc = sb_stream_read(x->stream, &piece);
+
+    if (rc == SB_AGAIN && !b->continued)
+        sb_body_continue(x);
+    if (rc)
+        return rc;
+    b->continued = true;
+    if (piece.len)
+        add_piece(iov, n, piece);
+    b->received += piece.len;
+    b->complete = x->stream->in_ended;
+    return check_max(x);
+}
+
 enum sb_rc sb_body_read(struct sb_exchange *x, struct iovec *iov, int max, int *n)
 {
     struct sb_request_body *b = &x->body;
@@ -133,6 +157,8 @@ enum sb_rc sb_body_read(struct sb_exchange *x, struct iovec *iov, int max, int *
     *n = 0;
     if (b->complete)
         return SB_OK;
+    if (x->stream)
+        return read_stream(x, iov, n);
     rc = raw_bytes(x, &raw);
     if (rc)
         return rc;
@@ -153,9 +179,7 @@ enum sb_rc sb_body_read(struct sb_exchange *x, struct iovec *iov, int max, int *
         x->rest = raw;
     else if (raw.len)
         save_rest(x, raw);
-    if (x->w->o->body_max && b->received > x->w->o->body_max)
-        return SB_TOOLARGE;
-    return SB_OK;
+    return check_max(x);
 }
 
 /* -- storing -- */

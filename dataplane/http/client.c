@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "dataplane/http/exchange.h"
+#include "dataplane/http/h2_session.h"
 #include "dataplane/listen/proxy_protocol.h"
 #include "dataplane/listen/tls.h"
 
@@ -31,12 +32,14 @@ static void on_timer(struct sb_timer *t)
 
     if (c->x)
         c->x->timed_out = true;
+    else if (c->h2)
+        sb_h2_on_timer(c->h2);
     else
         c->close = true;
     sb_client_run(c);
 }
 
-static void set_waiting(struct sb_client *c, bool waiting)
+void sb_client_set_waiting(struct sb_client *c, bool waiting)
 {
     if (c->waiting == waiting)
         return;
@@ -98,7 +101,7 @@ void sb_client_open(struct sb_worker *w, const struct sb_listener *listener, int
         c->state = SB_CLIENT_PROXY_HEADER;
     else if (listener->listen->ssl)
         c->state = SB_CLIENT_HANDSHAKE;
-    set_waiting(c, true);
+    sb_client_set_waiting(c, true);
     sb_timer_set(&w->wheel, &c->timer, sb_now_ms(w) + w->o->header_timeout_ms);
 }
 
@@ -106,7 +109,9 @@ static void free_client(struct sb_client *c)
 {
     struct sb_worker *w = c->w;
 
-    set_waiting(c, false);
+    if (c->h2)
+        sb_h2_free(c->h2);
+    sb_client_set_waiting(c, false);
     sb_timer_remove(&c->timer, &w->wheel);
     sb_io_close(&c->io);
     *c->link = c->next;
@@ -185,6 +190,8 @@ static bool handshake(struct sb_client *c)
     }
     c->sni = sb_str_c(SSL_get_servername(c->io.ssl, TLSEXT_NAMETYPE_host_name));
     c->state = SB_CLIENT_OPEN;
+    if (sb_tls_chose_h2(c->io.ssl))
+        sb_h2_begin(c, (struct sb_str){0});
     return true;
 }
 
@@ -204,7 +211,11 @@ static bool next_exchange(struct sb_client *c)
     c->x = NULL;
     if (c->close)
         return false;
-    set_waiting(c, received == 0);
+    if (c->preface) {
+        sb_h2_begin(c, sb_str_n(c->w->big, received));
+        return true;
+    }
+    sb_client_set_waiting(c, received == 0);
     sb_timer_set(&c->w->wheel, &c->timer,
                  sb_now_ms(c->w) + (received ? c->w->o->header_timeout_ms : idle_ms(c->w)));
     if (received)
@@ -218,6 +229,10 @@ static bool step(struct sb_client *c)
         return proxy_header(c);
     if (c->state == SB_CLIENT_HANDSHAKE)
         return handshake(c);
+    if (c->h2) {
+        sb_h2_run(c->h2);
+        return false;
+    }
     if (!c->x) {
         if (c->io.failed || c->io.eof)
             c->close = true;
@@ -262,6 +277,8 @@ void sb_clients_drain(struct sb_worker *w, bool all)
         if (all) {
             c->close = true;
             sb_client_run(c);
+        } else if (c->h2) {
+            sb_h2_drain(c->h2);
         } else if (!c->x && c->state == SB_CLIENT_OPEN && w->drain_idle_ms < INT64_MAX) {
             sb_timer_set(&w->wheel, &c->timer, until);
         }

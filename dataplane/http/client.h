@@ -1,6 +1,8 @@
-/* client.h - a client's connection: accepts bytes, runs one exchange after the other.
+/* client.h - a client's connection: accepts bytes, runs one exchange after the other, or, as an
+ * HTTP/2 session (h2_session.h), several at once.
  *
  *   accept -> (PROXY header) -> (TLS handshake) -> idle <-> exchange -> ... -> close
+ *                                    \_ ALPN h2 _____\_ preface ____> session -> close
  *
  * Between two requests a client holds no buffer and no exchange. Everything that happens to it or
  * to the upstream side of its exchange ends in sb_client_run(), the only place that frees a client.
@@ -22,7 +24,9 @@ struct sb_client {
     struct sb_client *next, **link;
     enum sb_client_state state;
     bool running, waiting, close;
-    struct sb_exchange *x;
+    struct sb_exchange *x; /* HTTP/1 */
+    struct sb_h2 *h2;      /* NULL: HTTP/1 */
+    bool preface;          /* HTTP/2 was begun by prior knowledge */
     uint64_t requests;
     struct sb_timer timer; /* handshake, header and keep-alive time-outs */
     bool trusted;          /* the peer is in trusted_ips */
@@ -38,6 +42,8 @@ void sb_client_open(struct sb_worker *w, const struct sb_listener *listener, int
                     const struct sockaddr *peer);
 /* Goes on with whatever can go on; may free the client. */
 void sb_client_run(struct sb_client *c);
+/* Whether it is between two requests, for the counters. */
+void sb_client_set_waiting(struct sb_client *c, bool waiting);
 /* Lets busy clients finish with Connection: close and closes idle ones after w->drain_idle_ms; all:
  * cuts everyone off. */
 void sb_clients_drain(struct sb_worker *w, bool all);

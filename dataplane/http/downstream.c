@@ -1,4 +1,4 @@
-/* downstream.c - HTTP/1: what an exchange has to do with its connection now and then. */
+/* downstream.c - what an exchange has to do with its connection now and then. */
 #include "dataplane/http/downstream.h"
 
 #include "dataplane/http/steps.h"
@@ -9,6 +9,8 @@ void sb_down_head_done(struct sb_exchange *x)
 {
     struct sb_client *c = x->c;
 
+    if (x->stream)
+        return;
     sb_timer_off(&c->timer);
     if (!c->waiting)
         return;
@@ -21,14 +23,17 @@ void sb_down_continue(struct sb_exchange *x)
     static char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
     struct iovec iov = {line, sizeof line - 1};
 
-    if (sb_io_send(&x->c->io, &iov, 1))
+    if (x->stream)
+        sb_stream_continue(x->stream);
+    else if (sb_io_send(&x->c->io, &iov, 1))
         x->c->close = true;
 }
 
 void sb_down_interim(struct sb_exchange *x, struct sb_gather *g)
 {
-    if (x->req.version >= 11 && sb_io_send(&x->c->io, g->iov, g->n))
-        x->c->close = true;
+    g->head = g->n;
+    if (x->req.version >= 11 && sb_down_send(x, g, false))
+        sb_down_abort(x);
 }
 
 /* A client that is gone and one that says it has no more to ask (nc -N, shutdown(2)) close their

@@ -1,10 +1,11 @@
 /* downstream.h - how an exchange talks to its client. Private to the engine.
  *
  * Steps and body.c know no socket: they read, send, look and wake through these calls. HTTP/1 is
- * the connection itself (x->c->io), one exchange at a time. Everything is inline where it is on the
- * way of a plain request, so that it costs what the code in its place cost.
+ * the connection itself (x->c->io), one exchange at a time; HTTP/2 is x->stream, one of several.
+ * Everything is inline where it is on the way of a plain request: one branch, always the same.
  *
- *     in    sb_down_read            bytes of the head and of the body, as they were sent
+ *     in    sb_down_read            HTTP/1: bytes of head and body, as they were sent
+ *           sb_stream_head, _read   HTTP/2: the head's fields; the body without framing
  *           sb_down_continue        100 Continue
  *     out   sb_down_interim         103 and its like, before the response
  *           sb_down_send            head, body, both in one go; `last`: nothing follows
@@ -23,6 +24,7 @@
 #define SB_DATAPLANE_HTTP_DOWNSTREAM_H
 
 #include "dataplane/http/exchange.h"
+#include "dataplane/http/h2_stream.h"
 
 /* SB_OK: *len > 0 bytes in buf; SB_AGAIN; SB_NOTFOUND: the client has said all it will; SB_IO. */
 SB_MUST static inline enum sb_rc sb_down_read(struct sb_exchange *x, char *buf, size_t cap,
@@ -37,9 +39,11 @@ SB_MUST static inline enum sb_rc sb_down_read(struct sb_exchange *x, char *buf, 
 
 /* What the vector holds goes out, or is kept (copied): its first g->head entries are the response's
  * head as text, none when that went before; the others are body as it is framed for the client.
- * last: this is the end of the response. SB_OK or SB_IO. */
+ * last: this is the end of the response, x->trailers behind it. SB_OK or SB_IO. */
 SB_MUST static inline enum sb_rc sb_down_send(struct sb_exchange *x, struct sb_gather *g, bool last)
 {
+    if (x->stream)
+        return sb_stream_send(x->stream, g, last);
     if (last && !x->keep_alive)
         return sb_io_send_last(&x->c->io, g->iov, g->n);
     return g->n ? sb_io_send(&x->c->io, g->iov, g->n) : SB_OK;
@@ -48,34 +52,48 @@ SB_MUST static inline enum sb_rc sb_down_send(struct sb_exchange *x, struct sb_g
 /* Bytes that wait for the client; the exchange runs again when they are fewer. */
 static inline size_t sb_down_pending(const struct sb_exchange *x)
 {
-    return sb_io_pending(&x->c->io);
+    return x->stream ? sb_stream_pending(x->stream) : sb_io_pending(&x->c->io);
+}
+
+/* How much to read from the upstream for this client at once. */
+static inline size_t sb_down_read_len(const struct sb_exchange *x)
+{
+    return x->stream ? sb_stream_read_len(x->stream, x->read_len) : x->read_len;
 }
 
 static inline bool sb_down_failed(const struct sb_exchange *x)
 {
-    return x->c->io.failed;
+    return x->c->io.failed || (x->stream && x->stream->reset);
 }
 
 bool sb_down_left(struct sb_exchange *x);
 static inline bool sb_down_gone(struct sb_exchange *x)
 {
+    if (x->stream)
+        return sb_down_failed(x);
     return (x->c->io.failed || x->c->io.hup) && sb_down_left(x);
 }
 
 static inline void sb_down_abort(struct sb_exchange *x)
 {
-    x->c->close = true;
+    if (x->stream)
+        sb_stream_abort(x->stream);
+    else
+        x->c->close = true;
 }
 
 static inline void sb_down_finish(struct sb_exchange *x)
 {
-    if (!x->keep_alive)
+    if (!x->keep_alive && !x->stream)
         x->c->close = true;
 }
 
 static inline void sb_down_wake(struct sb_exchange *x)
 {
-    sb_client_run(x->c);
+    if (x->stream)
+        sb_stream_wake(x->stream);
+    else
+        sb_client_run(x->c);
 }
 
 static inline bool sb_down_tls(const struct sb_exchange *x)

@@ -96,6 +96,7 @@ struct sb_exchange {
     void *free_list; /* first: the pool's link; up to `cleared` it is zeroed for each exchange */
     enum sb_xstate state;
     struct sb_client *c;
+    struct sb_stream *stream; /* HTTP/2: its stream; NULL: it has the connection for itself */
     struct sb_worker *w;
     struct sb_hold *hold;
     struct sb_arena *arena; /* made when first needed */
@@ -155,6 +156,7 @@ struct sb_exchange {
     int status;
     uint64_t body_sent;
     struct sb_answer answer;
+    struct sb_header_change *trailers; /* behind the response's body; set before its end is sent */
 
     char cleared[1];
 

@@ -48,6 +48,8 @@ enum sb_xstate sb_step_drain(struct sb_exchange *x)
     enum sb_rc rc;
     int n;
 
+    if (x->stream)
+        return SB_X_DONE; /* the stream is reset, the connection goes on */
     if (!x->keep_alive || x->drained > SB_DRAIN_MAX)
         return linger(x);
     while (!x->body.complete) {

@@ -86,7 +86,7 @@ static enum sb_xstate forward(struct sb_exchange *x)
         enum sb_rc rc = SB_AGAIN;
 
         if (sb_io_can_read(&u->io) || u->io.eof || u->io.failed)
-            rc = sb_io_read(&u->io, x->w->big, x->read_len, &n);
+            rc = sb_io_read(&u->io, x->w->big, sb_down_read_len(x), &n);
         if (rc == SB_AGAIN)
             return SB_X_WAIT;
         if (rc == SB_NOTFOUND)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "dataplane/http/downstream.h"
+#include "dataplane/http/h2_session.h"
 #include "dataplane/http/steps.h"
 
 /* More room for a head that does not fit; what was parsed moves along. */
@@ -61,10 +62,46 @@ static enum sb_xstate head_done(struct sb_exchange *x)
     return x->hold->snap->hooks ? SB_X_REWRITE : SB_X_ROUTE;
 }
 
+static enum sb_xstate head_refused(struct sb_exchange *x, int status)
+{
+    sb_request_prepare(x);
+    sb_body_init(x);
+    return sb_step_refuse(x, status);
+}
+
+/* A head that came in fields. */
+static enum sb_xstate stream_head(struct sb_exchange *x)
+{
+    int r = sb_stream_head(x->stream);
+
+    if (r == SB_HTTP_MORE)
+        return SB_X_WAIT; /* the connection's timer runs */
+    return r ? head_refused(x, r) : head_done(x);
+}
+
+/* The first line of HTTP/2's preface: a client that knows what we speak. */
+static bool is_preface(const struct sb_exchange *x)
+{
+    struct sb_str line = SB_STR("PRI * HTTP/2.0\r\n");
+
+    return x->w->o->http2 && x->c->requests == 0 && !x->c->listener->listen->ssl &&
+           sb_str_starts(sb_str_n(x->in, x->in_len), line);
+}
+
+static enum sb_xstate switch_to_h2(struct sb_exchange *x)
+{
+    x->c->preface = true;
+    x->empty = true;
+    x->rest = sb_str_n(x->in, x->in_len);
+    return SB_X_DONE;
+}
+
 enum sb_xstate sb_step_head(struct sb_exchange *x)
 {
     struct sb_client *c = x->c;
 
+    if (x->stream)
+        return stream_head(x);
     for (;;) {
         enum sb_http_result r = x->in_len ? parse_head(x) : SB_HTTP_MORE;
         enum sb_rc rc;
@@ -72,11 +109,11 @@ enum sb_xstate sb_step_head(struct sb_exchange *x)
 
         if (r == SB_HTTP_DONE)
             return head_done(x);
+        if (r != SB_HTTP_MORE && is_preface(x))
+            return switch_to_h2(x);
         if (r != SB_HTTP_MORE) {
             sb_timer_off(&c->timer);
-            sb_request_prepare(x);
-            sb_body_init(x);
-            return sb_step_refuse(x, (int)r);
+            return head_refused(x, (int)r);
         }
         if (x->in_len == x->in_cap)
             grow_in(x);
@@ -84,9 +121,7 @@ enum sb_xstate sb_step_head(struct sb_exchange *x)
         if (rc == SB_AGAIN && x->in_len) {
             if (!x->timed_out)
                 return SB_X_WAIT; /* the client's timer runs */
-            sb_request_prepare(x);
-            sb_body_init(x);
-            return sb_step_refuse(x, 408);
+            return head_refused(x, 408);
         }
         x->empty = x->in_len == 0 && rc != SB_OK;
         if (rc == SB_AGAIN)

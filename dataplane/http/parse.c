@@ -213,19 +213,24 @@ static struct sb_str cut_word(struct sb_str *line)
     return word;
 }
 
+static bool method_sound(struct sb_str method)
+{
+    for (size_t i = 0; i < method.len; i++) {
+        char c = method.p[i];
+
+        if ((c < 'A' || c > 'Z') && c != '-' && c != '_')
+            return false;
+    }
+    return method.len > 0;
+}
+
 static enum sb_http_result request_line(struct sb_http_head *h, struct sb_str line)
 {
     struct sb_str version;
 
     h->method = cut_word(&line);
-    if (h->method.len == 0)
+    if (!method_sound(h->method))
         return SB_HTTP_BAD;
-    for (size_t i = 0; i < h->method.len; i++) {
-        char c = h->method.p[i];
-
-        if ((c < 'A' || c > 'Z') && c != '-' && c != '_')
-            return SB_HTTP_BAD;
-    }
     h->target = cut_word(&line);
     version = cut_word(&line);
     if (line.len)
@@ -271,6 +276,16 @@ static struct sb_str trim_blanks(struct sb_str s)
     return s;
 }
 
+static enum sb_http_result keep_header(struct sb_http_head *h, struct sb_str name,
+                                       struct sb_str value)
+{
+    if (h->nheaders == h->headers_max)
+        return SB_HTTP_HEADER_TOO_LARGE;
+    h->headers[h->nheaders] = (struct sb_router_header){name, value};
+    h->ids[h->nheaders++] = (uint8_t)sb_http_name(name);
+    return SB_HTTP_DONE;
+}
+
 /* Content_Length and its like: read as Content-Length by what thinks in CGI variables. */
 static bool frames_in_disguise(struct sb_str name)
 {
@@ -302,11 +317,7 @@ static enum sb_http_result header_line(struct sb_http_head *h, struct sb_str lin
         return SB_HTTP_BAD;
     if (worst > keep || (worst >= NAME_SCORE && frames_in_disguise(name)))
         return SB_HTTP_DONE;
-    if (h->nheaders == h->headers_max)
-        return SB_HTTP_HEADER_TOO_LARGE;
-    h->headers[h->nheaders] = (struct sb_router_header){name, value};
-    h->ids[h->nheaders++] = (uint8_t)sb_http_name(name);
-    return SB_HTTP_DONE;
+    return keep_header(h, name, value);
 }
 
 static bool content_length(struct sb_http_head *h, struct sb_str value)
@@ -575,4 +586,40 @@ enum sb_http_result sb_http_parse_trailers(struct sb_http_head *h, const char *b
     }
     h->len = h->at;
     return h->at == len ? SB_HTTP_DONE : SB_HTTP_BAD;
+}
+
+/* -- heads that come in fields -- */
+
+enum sb_http_result sb_http_set_target(struct sb_http_head *h, struct sb_str method,
+                                       struct sb_str target)
+{
+    h->started = true;
+    h->method = method;
+    h->target = target;
+    if (!method_sound(method))
+        return SB_HTTP_BAD;
+    if (sb_str_is(method, "TRACE") || sb_str_is(method, "CONNECT"))
+        return SB_HTTP_NOT_ALLOWED;
+    return target.len ? split_target(h) : SB_HTTP_BAD;
+}
+
+enum sb_http_result sb_http_add_field(struct sb_http_head *h, struct sb_str name,
+                                      struct sb_str value, bool request)
+{
+    int worst = NAME_OK;
+    enum sb_http_result r;
+
+    for (size_t i = 0; i < name.len; i++) {
+        int class = name_class((unsigned char)name.p[i]);
+
+        if (class == NAME_BAD || name.p[i] == ':')
+            return SB_HTTP_BAD;
+        worst = class > worst ? class : worst;
+    }
+    if (request && worst >= NAME_SCORE && (worst > NAME_SCORE || frames_in_disguise(name)))
+        return SB_HTTP_DONE;
+    r = keep_header(h, name, value);
+    if (r)
+        return r;
+    return request ? note_request_header(h) : note_response_header(h);
 }

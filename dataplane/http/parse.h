@@ -80,6 +80,8 @@ enum sb_http_result {
 
 enum sb_http_framing { SB_BODY_NONE, SB_BODY_LENGTH, SB_BODY_CHUNKED, SB_BODY_EOF };
 
+enum { SB_HTTP_2 = 200 };
+
 enum { SB_HTTP_LINE_MAX = 8192, SB_HTTP_HEAD_MAX = 4 * 8192 };
 
 struct sb_http_head {
@@ -95,7 +97,7 @@ struct sb_http_head {
     bool started; /* the first line is behind us */
     size_t lines; /* of a request: start of the first header line */
 
-    int version;   /* 9, 10, 11; 12..19 for later minors of 1 */
+    int version;   /* 9, 10, 11; 12..19 for later minors of 1; SB_HTTP_2 */
     uint64_t seen; /* bit per enum sb_http_name */
     uint64_t content_length;
     enum sb_http_framing framing;
@@ -127,8 +129,17 @@ enum sb_http_result sb_http_parse_response(struct sb_http_head *h, const char *b
  * limits. DONE, BAD or HEADER_TOO_LARGE. */
 enum sb_http_result sb_http_parse_trailers(struct sb_http_head *h, const char *buf, size_t len);
 
+<<<<<<< HEAD
 /* Whether a field of that name may stand in trailers. */
 bool sb_http_may_trail(struct sb_str name);
+=======
+/* For messages that come in fields (HTTP/2), judged as those of HTTP/1. Version and framing are the
+ * caller's to set. */
+enum sb_http_result sb_http_set_target(struct sb_http_head *h, struct sb_str method,
+                                       struct sb_str target);
+enum sb_http_result sb_http_add_field(struct sb_http_head *h, struct sb_str name,
+                                      struct sb_str value, bool request);
+>>>>>>> a60501e (http: HTTP/2 to clients, by ALPN and by prior knowledge)
 
 /* The buffer moved from `from` to `to`. */
 void sb_http_rebase(struct sb_http_head *h, const char *from, const char *to);

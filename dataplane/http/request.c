@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 
 #include "dataplane/http/downstream.h"
+#include "dataplane/http/h2_session.h"
 
 #define BIT(name) (UINT64_C(1) << SB_H_##name)
 
@@ -126,6 +127,8 @@ void sb_request_prepare(struct sb_exchange *x)
     if (++c->requests >= x->w->o->keepalive_requests || x->w->draining ||
         !x->w->o->keepalive_timeout_ms)
         x->keep_alive = false;
+    if (x->stream && !x->keep_alive)
+        sb_h2_drain(x->stream->h);
     x->websocket = sb_http_has(&x->req, SB_H_UPGRADE) &&
                    sb_str_ieq(sb_http_get(&x->req, SB_H_UPGRADE), SB_STR("websocket"));
     x->client_ip = sb_str_n(c->ip, c->ip_len);
@@ -264,6 +267,9 @@ static void via(struct sb_exchange *x, struct sb_gather *g)
         break;
     case 11:
         sb_gather_lit(g, "1.1 ");
+        break;
+    case SB_HTTP_2:
+        sb_gather_lit(g, "2 ");
         break;
     default: /* Kong leaves it out */
         break;

@@ -28,7 +28,7 @@ void sb_response_begin(struct sb_exchange *x)
     if (x->ended)
         return;
     if (x->resp.framing != SB_BODY_LENGTH || has_body_filters(x)) {
-        x->chunk_out = x->req.version >= 11;
+        x->chunk_out = x->req.version >= 11 && !x->stream;
         x->keep_alive = x->keep_alive && x->chunk_out;
     }
 }

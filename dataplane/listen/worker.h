@@ -27,6 +27,7 @@
 struct sb_access_log;
 struct sb_client;
 struct sb_exchange;
+struct sb_h2;
 struct sb_resolver;
 struct sb_tls;
 struct sb_upstreams;
@@ -86,7 +87,8 @@ struct sb_worker {
 
     struct sb_hold *hold;
     struct sb_wheel wheel;
-    struct sb_free_list exchanges, clients, upconns;
+    struct sb_free_list exchanges, clients, upconns, streams;
+    struct sb_h2 *dirty_h2;         /* sessions to flush when the round ends */
     struct sb_client *first_client; /* all open ones */
     unsigned nclients, waiting;     /* waiting: between two requests */
     struct sb_upstreams *upstreams;

@@ -24,6 +24,7 @@
 #include "dataplane/http/access_log.h"
 #include "dataplane/http/client.h"
 #include "dataplane/http/exchange.h"
+#include "dataplane/http/h2_session.h"
 #include "dataplane/listen/sockets.h"
 #include "dataplane/listen/tls.h"
 #include "dataplane/listen/worker.h"
@@ -398,6 +399,7 @@ static void release_worker(struct sb_worker *w)
         sb_worker_unhold(w, w->hold);
     sb_exchanges_release(w);
     sb_pool_release(&w->clients);
+    sb_pool_release(&w->streams);
     sb_pool_release(&w->upconns);
     sb_wheel_release(&w->wheel);
     event_del(&w->wake);
@@ -423,6 +425,7 @@ static void *run_worker(void *arg)
             sb_error("worker %u: event loop: %s", w->index, strerror(errno));
             break;
         }
+        sb_h2_flush_marked(w);
     }
     sb_crypto_memory_release();
     if (atomic_fetch_sub(&w->all->running, 1) == 1)
@@ -500,7 +503,7 @@ enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_worker
     sb_io_init();
     rc = sb_proxy_options_load(settings, &ws->o, err);
     if (!rc && any_ssl(ws->o))
-        rc = sb_tls_new(settings, false, &ws->tls, err);
+        rc = sb_tls_new(settings, ws->o->http2, &ws->tls, err);
     if (!rc && ws->o->access_log)
         rc = sb_access_writer_new(ws->o->access_log, &ws->access, err);
     if (!rc) {
