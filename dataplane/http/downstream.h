@@ -39,7 +39,7 @@ SB_MUST static inline enum sb_rc sb_down_read(struct sb_exchange *x, char *buf, 
 
 /* What the vector holds goes out, or is kept (copied): its first g->head entries are the response's
  * head as text, none when that went before; the others are body as it is framed for the client.
- * last: this is the end of the response, x->trailers behind it. SB_OK or SB_IO. */
+ * last: this is the end of the response, x->resp_trailers behind it. SB_OK or SB_IO. */
 SB_MUST static inline enum sb_rc sb_down_send(struct sb_exchange *x, struct sb_gather *g, bool last)
 {
     if (x->stream)

@@ -156,7 +156,6 @@ struct sb_exchange {
     int status;
     uint64_t body_sent;
     struct sb_answer answer;
-    struct sb_header_change *trailers; /* behind the response's body; set before its end is sent */
 
     char cleared[1];
 

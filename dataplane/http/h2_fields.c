@@ -74,11 +74,10 @@ void sb_h2_field_lines(struct sb_h2_fields *f, struct sb_str head, bool host)
     }
 }
 
-void sb_h2_field_changes(struct sb_h2_fields *f, const struct sb_header_change *list)
+void sb_h2_field_trailers(struct sb_h2_fields *f, const struct sb_trailers *t)
 {
-    for (; list; list = list->next)
-        if (list->value.p)
-            sb_h2_field(f, list->name, list->value);
+    for (size_t i = 0; i < t->n; i++)
+        sb_h2_field(f, t->fields[i].name, t->fields[i].value);
 }
 
 struct sb_str sb_h2_flat_head(struct sb_exchange *x, const struct sb_gather *g)

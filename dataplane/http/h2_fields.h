@@ -25,7 +25,7 @@ void sb_h2_field(struct sb_h2_fields *f, struct sb_str name, struct sb_str value
 /* The lines of a head, first line and connection-specific ones left out. host: whether Host stays,
  * too. */
 void sb_h2_field_lines(struct sb_h2_fields *f, struct sb_str head, bool host);
-void sb_h2_field_changes(struct sb_h2_fields *f, const struct sb_header_change *list);
+void sb_h2_field_trailers(struct sb_h2_fields *f, const struct sb_trailers *t);
 /* The head of a gather in one piece; in the exchange's arena where it is in several. */
 struct sb_str sb_h2_flat_head(struct sb_exchange *x, const struct sb_gather *g);
 

@@ -134,7 +134,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 
     (void)flags;
     (void)arg;
-    if (s && !s->head_done) /* trailers of a request go no further, as in HTTP/1 */
+    if (s)
         sb_stream_field(s, sb_str_n((const char *)name, name_len),
                         sb_str_n((const char *)value, value_len));
     return 0;

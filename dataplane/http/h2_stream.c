@@ -222,6 +222,15 @@ static int pseudo_header(struct sb_stream *s, struct sb_str name, struct sb_str 
     return !slot || keep(s, value, slot) ? 0 : SB_HTTP_HEADER_TOO_LARGE;
 }
 
+/* Behind the body; what is too much is dropped. */
+static void add_trailer(struct sb_stream *s, struct sb_str name, struct sb_str value)
+{
+    s->head_bytes += name.len + value.len + LINE_OVERHEAD;
+    if (s->head_bytes <= 2 * s->x->req.head_max &&
+        !sb_trailers_put(sb_exchange_arena(s->x), &s->x->body.trailers, name, value))
+        s->head_bytes = SIZE_MAX / 2;
+}
+
 /* nghttp2 has seen to it that pseudo-headers are known, single and in front, and that nothing is
  * there that only a connection may say. */
 void sb_stream_field(struct sb_stream *s, struct sb_str name, struct sb_str value)
@@ -230,6 +239,10 @@ void sb_stream_field(struct sb_stream *s, struct sb_str name, struct sb_str valu
 
     if (s->refusal || !s->x)
         return;
+    if (s->head_done) {
+        add_trailer(s, name, value);
+        return;
+    }
     s->head_bytes += line;
     if (line > s->x->req.line_max)
         s->refusal = sb_str_is(name, ":path") ? SB_HTTP_URI_TOO_LONG : SB_HTTP_HEADER_TOO_LARGE;
@@ -388,11 +401,17 @@ static void append(struct sb_stream *s, const char *p, size_t len)
     s->h->buffered += len;
 }
 
+/* As in HTTP/1, to clients that asked for them. */
+static bool has_trailers(const struct sb_exchange *x)
+{
+    return x && x->resp_trailers.n && sb_http_has_token(&x->req, SB_H_TE, SB_STR("trailers"));
+}
+
 static void submit_trailers(struct sb_stream *s)
 {
     struct sb_h2_fields *f = sb_h2_fields();
 
-    sb_h2_field_changes(f, s->x->trailers);
+    sb_h2_field_trailers(f, &s->x->resp_trailers);
     nghttp2_submit_trailer(s->h->session, s->id, f->nv, f->n);
 }
 
@@ -418,7 +437,7 @@ static ssize_t on_read_data(nghttp2_session *session, int32_t id, uint8_t *buf, 
     if (!s->last)
         return (ssize_t)n;
     *flags |= NGHTTP2_DATA_FLAG_EOF;
-    if (s->x && s->x->trailers) {
+    if (has_trailers(s->x)) {
         *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
         submit_trailers(s);
     }
@@ -430,7 +449,7 @@ static enum sb_rc submit_head(struct sb_stream *s, const struct sb_gather *g)
     nghttp2_data_provider data = {.source = {.ptr = s}, .read_callback = on_read_data};
     struct sb_str head = sb_h2_flat_head(s->x, g);
     struct sb_h2_fields *f = sb_h2_fields();
-    bool whole = s->last && s->out_len == s->out_at;
+    bool whole = s->last && s->out_len == s->out_at && !has_trailers(s->x);
     int e;
 
     sb_assert(head.len > 12);
@@ -444,8 +463,6 @@ static enum sb_rc submit_head(struct sb_stream *s, const struct sb_gather *g)
         return e < 0 ? SB_IO : SB_OK;
     }
     s->submitted = true;
-    if (whole)
-        sb_h2_field_changes(f, s->x->trailers);
     e = nghttp2_submit_response(s->h->session, s->id, f->nv, f->n, whole ? NULL : &data);
     return e < 0 ? SB_IO : SB_OK;
 }

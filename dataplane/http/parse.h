@@ -129,17 +129,15 @@ enum sb_http_result sb_http_parse_response(struct sb_http_head *h, const char *b
  * limits. DONE, BAD or HEADER_TOO_LARGE. */
 enum sb_http_result sb_http_parse_trailers(struct sb_http_head *h, const char *buf, size_t len);
 
-<<<<<<< HEAD
 /* Whether a field of that name may stand in trailers. */
 bool sb_http_may_trail(struct sb_str name);
-=======
+
 /* For messages that come in fields (HTTP/2), judged as those of HTTP/1. Version and framing are the
  * caller's to set. */
 enum sb_http_result sb_http_set_target(struct sb_http_head *h, struct sb_str method,
                                        struct sb_str target);
 enum sb_http_result sb_http_add_field(struct sb_http_head *h, struct sb_str name,
                                       struct sb_str value, bool request);
->>>>>>> a60501e (http: HTTP/2 to clients, by ALPN and by prior knowledge)
 
 /* The buffer moved from `from` to `to`. */
 void sb_http_rebase(struct sb_http_head *h, const char *from, const char *to);
