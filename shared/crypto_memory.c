@@ -128,11 +128,17 @@ static void *resize(void *block, size_t len, const char *file, int line)
     return other;
 }
 
+/* A sanitizer wants to see every allocation for itself. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
 void sb_crypto_memory_init(void)
 {
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    (void)CRYPTO_set_mem_functions(take, resize, give);
-#endif
+    if (!SANITIZED)
+        (void)CRYPTO_set_mem_functions(take, resize, give);
 }
 
 void sb_crypto_memory_pool(void)
