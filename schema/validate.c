@@ -429,8 +429,7 @@ static struct sb_value *default_of(struct pass *p, const struct sb_field *f)
     return NULL;
 }
 
-/* 32 letters and digits, from 24 random bytes. */
-static struct sb_value *random_string(struct sb_arena *a)
+struct sb_str sb_random_string(struct sb_arena *a)
 {
     static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
     uint8_t bytes[24 + 32];
@@ -444,7 +443,7 @@ static struct sb_value *random_string(struct sb_arena *a)
         if (s[i] == '/' || s[i] == '+')
             s[i] = (char)(letters[bytes[24 + i % 32] % 26] | (s[i] == '+' ? 0x20 : 0));
     }
-    return sb_value_str(a, sb_str_n(s, coded.len));
+    return sb_str_n(s, coded.len);
 }
 
 static struct sb_value *now_value(struct sb_schema_ctx *ctx, const struct sb_field *f)
@@ -478,7 +477,7 @@ static struct sb_value *auto_value(struct pass *p, const struct sb_field *f,
         sb_uuid_format(&u, uuid);
         return sb_value_text(p->ctx->arena, uuid);
     }
-    return v ? NULL : random_string(p->ctx->arena);
+    return v ? NULL : sb_value_str(p->ctx->arena, sb_random_string(p->ctx->arena));
 }
 
 static bool has_scalar(const struct sb_value *list, const struct sb_value *v)

@@ -23,6 +23,9 @@ void sb_entity_transform(struct sb_schema_ctx *ctx, const struct sb_entity *kind
 struct sb_value *sb_entity_read_bare(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
                                      const struct sb_value *stored);
 
+/* What fills generated fields (keys, tokens): 32 letters and digits, from 24 random bytes. */
+struct sb_str sb_random_string(struct sb_arena *a);
+
 /* nil, "" and empty containers. */
 bool sb_is_blank(const struct sb_value *v);
 /* "{vault://...}" */

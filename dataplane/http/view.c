@@ -72,6 +72,11 @@ bool sb_exchange_https(const struct sb_exchange *x)
     return x->https;
 }
 
+struct sb_str sb_exchange_forwarded_proto(const struct sb_exchange *x)
+{
+    return sb_request_forwarded_proto(x);
+}
+
 struct ssl_st *sb_exchange_tls(const struct sb_exchange *x)
 {
     return x->c->io.ssl;

@@ -136,6 +136,8 @@ void sb_exchange_each_header(const struct sb_exchange *x,
                              bool (*fn)(void *arg, struct sb_str name, struct sb_str value),
                              void *arg);
 bool sb_exchange_https(const struct sb_exchange *x); /* the connection's own scheme */
+/* The same as text or, from a trusted peer, its X-Forwarded-Proto, whatever that says. */
+struct sb_str sb_exchange_forwarded_proto(const struct sb_exchange *x);
 /* The client's certificate (PEM chain and so on: its connection); NULL: plain, or none given. */
 struct ssl_st *sb_exchange_tls(const struct sb_exchange *x);
 
