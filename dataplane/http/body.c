@@ -9,7 +9,6 @@
  * came with the head and is complete counts as stored even where the route wants streaming.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -184,23 +183,12 @@ enum sb_rc sb_body_read(struct sb_exchange *x, struct iovec *iov, int max, int *
 
 /* -- storing -- */
 
-static int open_temporary(const struct sb_exchange *x)
-{
-    int fd = open(x->w->o->temp_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-    if (fd < 0)
-        fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0)
-        sb_error("cannot make a temporary file for a request body: %s", strerror(errno));
-    return fd;
-}
-
 static enum sb_rc to_file(struct sb_exchange *x, const char *p, size_t len)
 {
     struct sb_request_body *b = &x->body;
 
     if (b->fd < 0)
-        b->fd = open_temporary(x);
+        b->fd = sb_temporary_file(x->w, "request");
     while (b->fd >= 0 && len) {
         ssize_t n = pwrite(b->fd, p, len, (off_t)b->file_len);
 

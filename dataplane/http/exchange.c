@@ -85,13 +85,21 @@ static const struct {
     const char *name;
     enum sb_xstate (*step)(struct sb_exchange *x);
 } states[SB_X_STATES] = {
-    [SB_X_HEAD] = {"head", sb_step_head},          [SB_X_REWRITE] = {"rewrite", sb_step_rewrite},
-    [SB_X_ROUTE] = {"route", sb_step_route},       [SB_X_ACCESS] = {"access", sb_step_access},
-    [SB_X_PICK] = {"pick", sb_step_pick},          [SB_X_BODY] = {"body", sb_step_body},
-    [SB_X_CONNECT] = {"connect", sb_step_connect}, [SB_X_REPLY] = {"reply", sb_step_reply},
-    [SB_X_FILTER] = {"filter", sb_step_filter},    [SB_X_FORWARD] = {"forward", sb_step_forward},
-    [SB_X_TUNNEL] = {"tunnel", sb_step_tunnel},    [SB_X_ANSWER] = {"answer", sb_step_answer},
-    [SB_X_DRAIN] = {"drain", sb_step_drain},       [SB_X_DONE] = {"done", NULL},
+    [SB_X_HEAD] = {"head", sb_step_head},
+    [SB_X_REWRITE] = {"rewrite", sb_step_rewrite},
+    [SB_X_ROUTE] = {"route", sb_step_route},
+    [SB_X_ACCESS] = {"access", sb_step_access},
+    [SB_X_PICK] = {"pick", sb_step_pick},
+    [SB_X_BODY] = {"body", sb_step_body},
+    [SB_X_CONNECT] = {"connect", sb_step_connect},
+    [SB_X_REPLY] = {"reply", sb_step_reply},
+    [SB_X_COLLECT] = {"collect", sb_step_collect},
+    [SB_X_FILTER] = {"filter", sb_step_filter},
+    [SB_X_FORWARD] = {"forward", sb_step_forward},
+    [SB_X_TUNNEL] = {"tunnel", sb_step_tunnel},
+    [SB_X_ANSWER] = {"answer", sb_step_answer},
+    [SB_X_DRAIN] = {"drain", sb_step_drain},
+    [SB_X_DONE] = {"done", NULL},
 };
 
 bool sb_exchange_run(struct sb_exchange *x)
@@ -181,6 +189,8 @@ size_t sb_exchange_end(struct sb_exchange *x, char *received)
     sb_body_release(x);
     free(x->over);
     free(x->resp_buf);
+    free(x->whole);
+    sb_spool_release(x);
     if (x->in != x->inline_in)
         free(x->in);
     sb_arena_free(x->arena);

@@ -4,9 +4,10 @@
  * changes them. A state's step is called when it is entered and whenever something happened, and
  * says what comes next:
  *
- *   HEAD -> REWRITE -> ROUTE -> ACCESS -> PICK -> BODY -> CONNECT -> REPLY -> FILTER -> FORWARD ->
- * DONE
- *                                          ^____(next try)____|________|            TUNNEL
+ *   HEAD -> REWRITE -> ROUTE -> ACCESS -> PICK -> BODY -> CONNECT -> REPLY -> (COLLECT) ->
+ *                                         ^____(next try)____|________|
+ *   FILTER -> FORWARD -> DONE
+ *             TUNNEL
  *   from nearly everywhere: ANSWER (our own response) -> DRAIN -> DONE
  */
 #ifndef SB_DATAPLANE_HTTP_EXCHANGE_H
@@ -16,6 +17,7 @@
 #include "dataplane/http/client.h"
 #include "dataplane/http/gather.h"
 #include "dataplane/http/parse.h"
+#include "dataplane/http/spool.h"
 #include "dataplane/http/trailers.h"
 #include "dataplane/listen/timer.h"
 #include "dataplane/plugins/phase.h"
@@ -31,6 +33,7 @@ enum sb_xstate {
     SB_X_BODY,    /* the request's body comes in, where it is buffered */
     SB_X_CONNECT, /* TCP and TLS */
     SB_X_REPLY,   /* request sent or being sent; the response's head is awaited */
+    SB_X_COLLECT, /* all of the response's body comes in, where plugins want it in one piece */
     SB_X_FILTER,  /* header_filter hooks */
     SB_X_FORWARD, /* the response's body passes through */
     SB_X_TUNNEL,  /* bytes both ways, after 101 */
@@ -152,6 +155,13 @@ struct sb_exchange {
     uint64_t resp_left;
     int64_t first_byte_us;
     bool chunk_out, ended, head_sent, resp_reusable;
+    bool spooling;          /* may be read faster than the client takes it */
+    bool collected;         /* resp_rest is all of its body, decoded */
+    struct sb_spool *spool; /* what waits for the client; NULL: it keeps up */
+    char *whole;            /* the memory of a collected body */
+    size_t whole_len, whole_cap;
+    size_t stalled_len; /* bytes that waited when it was looked at last */
+    int64_t stalled_ms; /* since when they are as many */
     size_t read_len, drained;
     int status;
     uint64_t body_sent;
@@ -211,6 +221,8 @@ void sb_response_interim(struct sb_exchange *x, struct sb_gather *g);
 /* Takes the body bytes at the front of *raw and adds them, framed for the client. False: the
  * upstream broke its framing. Sets x->ended at the end of the body; stops early when g is full. */
 bool sb_response_body(struct sb_exchange *x, struct sb_str *raw, struct sb_gather *g);
+/* Head and body of a collected response. False: a body filter broke, or the head does not fit. */
+bool sb_response_collected(struct sb_exchange *x, struct sb_gather *g);
 void sb_response_eof(struct sb_exchange *x,
                      struct sb_gather *g); /* a body that ends so has ended */
 /* Parts that answers share. */

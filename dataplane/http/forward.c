@@ -18,15 +18,12 @@ enum sb_xstate sb_step_filter(struct sb_exchange *x)
     }
 }
 
-static bool upstream_reusable(const struct sb_exchange *x)
+/* To the client, or behind what already waits for it. */
+static enum sb_rc emit(struct sb_exchange *x, struct sb_gather *g)
 {
-    bool kept = x->resp.version >= 11
-                    ? !sb_http_has_token(&x->resp, SB_H_CONNECTION, SB_STR("close"))
-                    : sb_http_has_token(&x->resp, SB_H_CONNECTION, SB_STR("keep-alive"));
-
-    return kept && !x->resp.suspect && x->resp.framing != SB_BODY_EOF && !x->u->io.hup &&
-           !sb_io_pending(&x->u->io) &&
-           (x->body.stream ? x->body.last_sent : x->body.sent == x->body.received);
+    if (x->spool || (x->spooling && g->n && sb_down_pending(x)))
+        return sb_spool_add(x, g);
+    return sb_down_send(x, g, x->ended);
 }
 
 /* Sends the head, once, and what of the body is in resp_rest. False: something broke. */
@@ -37,16 +34,25 @@ static bool send_response(struct sb_exchange *x)
     do {
         sb_gather_init(&g, x->w);
         if (!x->head_sent) {
-            x->resp_reusable = upstream_reusable(x);
+            x->resp_reusable = sb_try_reusable(x);
             sb_response_head(x, &g);
             x->head_sent = true;
         }
         if (!sb_response_body(x, &x->resp_rest, &g) || g.full)
             return false;
-        if (sb_down_send(x, &g, x->ended))
+        if (emit(x, &g))
             return false;
     } while (x->resp_rest.len && !x->ended);
     return true;
+}
+
+static bool send_collected(struct sb_exchange *x)
+{
+    struct sb_gather g;
+
+    sb_gather_init(&g, x->w);
+    x->head_sent = true;
+    return sb_response_collected(x, &g) && emit(x, &g) == SB_OK;
 }
 
 /* The response is with the client (or in its socket's memory). */
@@ -71,18 +77,19 @@ static enum sb_xstate upstream_ended(struct sb_exchange *x)
 
     sb_gather_init(&g, x->w);
     sb_response_eof(x, &g);
-    if (!x->ended || sb_down_send(x, &g, true))
+    if (!x->ended || emit(x, &g))
         return truncated(x);
     return SB_X_FORWARD;
 }
 
-/* Reads and passes on while the client takes it. WAIT: no more for now. */
+/* Reads and passes on while the client takes it, or there is room elsewhere. WAIT: no more for now.
+ */
 static enum sb_xstate forward(struct sb_exchange *x)
 {
     struct sb_upconn *u = x->u;
     size_t n;
 
-    while (!x->ended && !sb_down_pending(x)) {
+    while (!x->ended && (!sb_down_pending(x) || sb_spool_room(x))) {
         enum sb_rc rc = SB_AGAIN;
 
         if (sb_io_can_read(&u->io) || u->io.eof || u->io.failed)
@@ -96,21 +103,37 @@ static enum sb_xstate forward(struct sb_exchange *x)
         x->resp_rest = sb_str_n(x->w->big, n);
         if (!send_response(x))
             return truncated(x);
-        if (n == x->read_len && x->read_len < SB_BIG_LEN)
+        if (x->spool)
+            x->read_len = SB_BIG_LEN / 4;
+        else if (n == x->read_len && x->read_len < SB_BIG_LEN)
             x->read_len *= 2; /* it comes fast and the client takes it */
     }
     return x->ended ? SB_X_FORWARD : SB_X_WAIT;
+}
+
+/* For the client, as long as it takes nothing of what waits for it; else for the upstream. */
+static enum sb_xstate wait_for_progress(struct sb_exchange *x)
+{
+    size_t len = sb_down_pending(x);
+    int64_t now = sb_now_ms(x->w);
+
+    if (len == 0)
+        return sb_step_wait(x, x->service->read_timeout_ms);
+    if (len != x->stalled_len)
+        x->stalled_ms = now;
+    x->stalled_len = len;
+    return sb_step_wait(x, x->stalled_ms + x->w->o->send_timeout_ms - now);
 }
 
 enum sb_xstate sb_step_forward(struct sb_exchange *x)
 {
     enum sb_xstate next;
 
-    if (x->timed_out || sb_down_failed(x))
+    if (x->timed_out || sb_down_failed(x) || (x->spool && sb_spool_drain(x) == SB_IO))
         return truncated(x);
     if (!x->head_sent) {
         x->read_len = SB_BIG_LEN / 4;
-        if (!send_response(x))
+        if (x->collected ? !send_collected(x) : !send_response(x))
             return truncated(x);
         if (x->status == 101)
             return SB_X_TUNNEL;
@@ -125,15 +148,13 @@ enum sb_xstate sb_step_forward(struct sb_exchange *x)
         }
         next = forward(x);
         if (next == SB_X_WAIT)
-            return sb_down_pending(x) ? sb_step_wait(x, x->w->o->send_timeout_ms)
-                                      : sb_step_wait(x, x->service->read_timeout_ms);
+            return wait_for_progress(x);
         if (next != SB_X_FORWARD)
             return next;
     }
     if (x->u)
         sb_try_end(x, x->resp_reusable && x->resp_rest.len == 0);
-    return sb_down_pending(x) ? sb_step_wait(x, x->w->o->send_timeout_ms)
-                              : sb_step_response_done(x);
+    return sb_down_pending(x) ? wait_for_progress(x) : sb_step_response_done(x);
 }
 
 /* -- TUNNEL -- */

@@ -18,6 +18,13 @@ static bool has_body_filters(const struct sb_exchange *x)
     return sb_hooks_any(x, SB_PHASE_BODY_FILTER);
 }
 
+static bool may_spool(const struct sb_exchange *x)
+{
+    return x->w->o->response_buffering && x->route->response_buffering && !x->ended &&
+           !(sb_http_has(&x->resp, SB_H_X_ACCEL) &&
+             sb_str_ieq(sb_http_find(&x->resp, SB_STR("x-accel-buffering")), SB_STR("no")));
+}
+
 void sb_response_begin(struct sb_exchange *x)
 {
     x->status = x->resp.status;
@@ -25,6 +32,7 @@ void sb_response_begin(struct sb_exchange *x)
     x->resp_chunked = (struct sb_chunked){0};
     x->ended = x->resp.framing == SB_BODY_NONE;
     x->chunk_out = false;
+    x->spooling = may_spool(x);
     if (x->ended)
         return;
     if (x->resp.framing != SB_BODY_LENGTH || has_body_filters(x)) {
@@ -115,11 +123,16 @@ static void content_headers(struct sb_exchange *x, struct sb_gather *g)
         }
         sb_gather_lit(g, "\r\n");
     }
-    if (x->chunk_out)
+    if (x->chunk_out) {
         sb_gather_lit(g, "Transfer-Encoding: chunked\r\n");
-    else if (sb_http_has(&x->resp, SB_H_CONTENT_LENGTH) && x->resp.status >= 200 &&
-             x->resp.status != 204 && !has_body_filters(x))
+    } else if (x->collected) {
+        sb_gather_lit(g, "Content-Length: ");
+        sb_gather_uint(g, x->resp_left);
+        sb_gather_lit(g, "\r\n");
+    } else if (sb_http_has(&x->resp, SB_H_CONTENT_LENGTH) && x->resp.status >= 200 &&
+               x->resp.status != 204 && !has_body_filters(x)) {
         sb_gather_header(g, SB_STR("Content-Length"), sb_http_get(&x->resp, SB_H_CONTENT_LENGTH));
+    }
     if (sb_http_has(&x->resp, SB_H_TRAILER) &&
         sb_http_has_token(&x->req, SB_H_TE, SB_STR("trailers")))
         sb_gather_header(g, SB_STR("Trailer"), sb_http_get(&x->resp, SB_H_TRAILER));
@@ -359,6 +372,20 @@ bool sb_response_body(struct sb_exchange *x, struct sb_str *raw, struct sb_gathe
             return false;
     }
     return true;
+}
+
+bool sb_response_collected(struct sb_exchange *x, struct sb_gather *g)
+{
+    struct sb_chunk c = {.data = sb_str_n(x->whole, x->whole_len), .last = true};
+
+    if (!sb_response_filter(x, &c))
+        return false;
+    x->chunk_out = false;
+    x->ended = true;
+    x->resp_left = c.data.len;
+    sb_response_head(x, g);
+    put(x, g, c.data);
+    return !g->full;
 }
 
 void sb_response_eof(struct sb_exchange *x, struct sb_gather *g)

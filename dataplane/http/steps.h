@@ -4,7 +4,7 @@
  * table of exchange.c says which step is whose; a file holds the steps of one stretch of the way:
  *
  *     head.c HEAD | access.c REWRITE ROUTE ACCESS | try.c PICK BODY CONNECT REPLY
- *     forward.c FILTER FORWARD TUNNEL | finish.c ANSWER DRAIN
+ *     collect.c COLLECT | forward.c FILTER FORWARD TUNNEL | finish.c ANSWER DRAIN
  */
 #ifndef SB_DATAPLANE_HTTP_STEPS_H
 #define SB_DATAPLANE_HTTP_STEPS_H
@@ -19,6 +19,7 @@ enum sb_xstate sb_step_pick(struct sb_exchange *x);
 enum sb_xstate sb_step_body(struct sb_exchange *x);
 enum sb_xstate sb_step_connect(struct sb_exchange *x);
 enum sb_xstate sb_step_reply(struct sb_exchange *x);
+enum sb_xstate sb_step_collect(struct sb_exchange *x);
 enum sb_xstate sb_step_filter(struct sb_exchange *x);
 enum sb_xstate sb_step_forward(struct sb_exchange *x);
 enum sb_xstate sb_step_tunnel(struct sb_exchange *x);
@@ -44,6 +45,10 @@ enum sb_xstate sb_step_response_done(struct sb_exchange *x);
 
 /* Lets go of the try's connection. */
 void sb_try_end(struct sb_exchange *x, bool reusable);
+/* Whether the try's connection can serve another request, once its response is read. */
+bool sb_try_reusable(const struct sb_exchange *x);
+/* The upstream began to answer and broke off, before the client saw any of it: no further try. */
+enum sb_xstate sb_try_broke(struct sb_exchange *x, int status);
 /* More of the request's body, as far as it goes. Returns state while all is well. */
 enum sb_xstate sb_try_pump(struct sb_exchange *x, enum sb_xstate state);
 

@@ -94,6 +94,17 @@ enum sb_xstate sb_step_body(struct sb_exchange *x)
 
 /* -- CONNECT -- */
 
+bool sb_try_reusable(const struct sb_exchange *x)
+{
+    bool kept = x->resp.version >= 11
+                    ? !sb_http_has_token(&x->resp, SB_H_CONNECTION, SB_STR("close"))
+                    : sb_http_has_token(&x->resp, SB_H_CONNECTION, SB_STR("keep-alive"));
+
+    return kept && !x->resp.suspect && x->resp.framing != SB_BODY_EOF && !x->u->io.hup &&
+           !sb_io_pending(&x->u->io) &&
+           (x->body.stream ? x->body.last_sent : x->body.sent == x->body.received);
+}
+
 void sb_try_end(struct sb_exchange *x, bool reusable)
 {
     if (x->u)
@@ -119,6 +130,7 @@ static enum sb_xstate upstream_failed(struct sb_exchange *x, int status)
 
     x->upstream_status = status;
     sb_try_end(x, false);
+    sb_http_head_reset(&x->resp); /* filters see the answer that we make */
     x->resp_len = 0;
     x->resp_rest = (struct sb_str){0};
     x->timed_out = false;
@@ -135,6 +147,13 @@ static enum sb_xstate upstream_failed(struct sb_exchange *x, int status)
     x->first_byte_us = x->w->now_us;
     x->answer = (struct sb_answer){.status = status, .kind = SB_ANSWER_REFUSED};
     return SB_X_ANSWER;
+}
+
+enum sb_xstate sb_try_broke(struct sb_exchange *x, int status)
+{
+    x->tries = (unsigned)x->service->retries;
+    x->reused_tries = REUSED_TRIES_MAX;
+    return upstream_failed(x, status);
 }
 
 static enum sb_xstate send_request(struct sb_exchange *x)
@@ -273,17 +292,14 @@ static enum sb_xstate take_reply(struct sb_exchange *x, const char *p, size_t le
         }
         return SB_X_WAIT;
     }
-    if (r != SB_HTTP_DONE || (x->resp.status == 101 && !may_switch(x))) {
-        x->tries = (unsigned)x->service->retries; /* not tried again: it did answer */
-        x->reused_tries = REUSED_TRIES_MAX;
-        return upstream_failed(x, 502);
-    }
+    if (r != SB_HTTP_DONE || (x->resp.status == 101 && !may_switch(x)))
+        return sb_try_broke(x, 502);
     x->resp_rest = sb_str_n(p + x->resp.len, len - x->resp.len);
     (void)sb_now_ms(x->w);
     x->first_byte_us = x->w->now_us;
     x->upstream_status = x->resp.status;
     sb_response_begin(x);
-    return SB_X_FILTER;
+    return !x->ended && x->status != 101 && sb_hooks_whole_response(x) ? SB_X_COLLECT : SB_X_FILTER;
 }
 
 /* More of the request's body, as far as it goes. SB_X_REPLY: all well. */

@@ -316,23 +316,49 @@ static enum sb_rc load_errors(struct sb_proxy_options *o, struct sb_err *err)
 
 /* -- limits -- */
 
-enum { HALF_CLOSED_MS = 1000 };
+enum {
+    HALF_CLOSED_MS = 1000,
+    RESPONSE_BUFFERS = 8,
+    RESPONSE_BUFFER_LEN = 4096,
+    RESPONSE_FILE_MAX = 1 << 30,
+};
 
-/* nginx's "number size". */
+/* nginx's "number size", up to 64 of a MiB; anything else leaves both as they are. */
+static void buffers(const char *text, size_t *number, size_t *size)
+{
+    unsigned n, each;
+    char unit = 0;
+    size_t len;
+
+    if (!text || sscanf(text, "%u %u%c", &n, &each, &unit) < 2 || n == 0 || each == 0)
+        return;
+    len = (size_t)each * (unit == 'k' || unit == 'K' ? 1024 : unit == 'm' ? 1 << 20 : 1);
+    *size = len > 1 << 20 ? 1 << 20 : len;
+    *number = n > 64 ? 64 : n;
+}
+
 static void load_header_buffers(struct sb_proxy_options *o)
 {
-    const char *text = sb_settings_str(o->settings, "nginx_http_large_client_header_buffers");
-    unsigned n, size;
-    char unit = 0;
+    size_t n = SB_HTTP_HEAD_MAX / SB_HTTP_LINE_MAX;
 
     o->line_max = SB_HTTP_LINE_MAX;
-    o->head_max = SB_HTTP_HEAD_MAX;
-    if (!text || sscanf(text, "%u %u%c", &n, &size, &unit) < 2 || n == 0 || size == 0)
-        return;
-    o->line_max = (size_t)size * (unit == 'k' || unit == 'K' ? 1024 : unit == 'm' ? 1 << 20 : 1);
-    if (o->line_max > 1 << 20)
-        o->line_max = 1 << 20;
-    o->head_max = o->line_max * (n > 64 ? 64 : n);
+    buffers(sb_settings_str(o->settings, "nginx_http_large_client_header_buffers"), &n,
+            &o->line_max);
+    o->head_max = o->line_max * n;
+}
+
+/* "8 4k" buffers of a response in memory, and the file behind them. */
+static void load_response_buffers(struct sb_proxy_options *o)
+{
+    const struct sb_settings *s = o->settings;
+    const char *on = sb_settings_str(s, "nginx_proxy_proxy_buffering");
+    size_t n = RESPONSE_BUFFERS, size = RESPONSE_BUFFER_LEN;
+
+    buffers(sb_settings_str(s, "nginx_proxy_proxy_buffers"), &n, &size);
+    o->response_buffering = !sb_str_is(sb_str_c(on), "off");
+    o->response_memory = n * size;
+    o->response_file_max =
+        (uint64_t)sb_settings_size(s, "nginx_proxy_proxy_max_temp_file_size", RESPONSE_FILE_MAX);
 }
 
 static void load_limits(struct sb_proxy_options *o)
@@ -343,6 +369,7 @@ static void load_limits(struct sb_proxy_options *o)
     int64_t n;
 
     load_header_buffers(o);
+    load_response_buffers(o);
     o->body_max = (uint64_t)sb_settings_size(s, "nginx_http_client_max_body_size", 0);
     o->body_memory = (size_t)sb_settings_size(s, "nginx_http_client_body_buffer_size", 8192);
     o->header_timeout_ms = sb_settings_time_ms(s, "nginx_http_client_header_timeout", 60000);

@@ -74,7 +74,10 @@ struct sb_proxy_options {
     size_t body_memory;        /* client_body_buffer_size: beyond it a temporary file */
     int64_t header_timeout_ms, body_timeout_ms, send_timeout_ms, keepalive_timeout_ms;
     uint64_t keepalive_requests;
-    int64_t half_closed_ms; /* how long a client that closed its side may wait for an answer */
+    bool response_buffering;    /* proxy_buffering; a route and a response may say no */
+    size_t response_memory;     /* proxy_buffers, all of them */
+    uint64_t response_file_max; /* proxy_max_temp_file_size; 0: no file */
+    int64_t half_closed_ms;     /* how long a client that closed its side may wait for an answer */
 
     size_t pool_size;
     uint64_t pool_requests;

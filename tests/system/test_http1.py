@@ -1,5 +1,6 @@
 """HTTP/1.x to its edges: trailers, interim answers, half-closed clients, buffering, slow clients."""
 
+import pathlib
 import socket
 import threading
 import time
@@ -173,3 +174,101 @@ def test_how_long_a_half_closed_client_waits(ignore):
             c.s.shutdown(socket.SHUT_WR)
             answered = b"late" in c.f.read()
     assert (answered, left.is_set()) == (ignore == "on", ignore == "off")
+
+
+# -- response buffering -------------------------------------------------------------------------
+
+BIG = bytes(range(256)) * 80_000     # 20 MB: no socket's memory takes it
+
+
+class Feeder(Origin):
+    """Answers /big with BIG, and says in `fed` when all of it was taken off its hands."""
+
+    def __init__(self, *headers):
+        self.fed = threading.Event()
+        super().__init__(lambda r: self.feed if "/big" in r.line else ok(b"small"))
+        self.headers = headers
+
+    def feed(self, s, f):
+        s.sendall(ok(BIG, *self.headers))
+        self.fed.set()
+        f.read(1)
+
+
+def slow_reader(gateway, tls):
+    c = Client(gateway, tls)
+    c.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+    return c
+
+
+def reads_all(c):
+    """The client reads what was sent, to the last byte, and its connection lives on."""
+    assert Answer(c.f).body == BIG
+    return c.ask(get("/small")).body == b"small"
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("settings", [
+    {}, {"nginx_proxy_proxy_buffers": "4 4k"}, {"nginx_proxy_proxy_max_temp_file_size": "64m"},
+    {"nginx_proxy_proxy_buffers": "64 1m"}])
+def test_a_slow_reader_does_not_hold_the_upstream(tls, settings):
+    with Feeder() as o, Gateway(config=config(o.port), **settings) as g, slow_reader(g, tls) as c:
+        before = rss(g)
+        c.send(get("/big"))
+        assert o.fed.wait(TIMEOUT)
+        in_memory = settings.get("nginx_proxy_proxy_buffers") == "64 1m"
+        assert in_memory or rss(g) - before < 4 << 20
+        assert reads_all(c)
+
+
+@pytest.mark.parametrize("settings, route, headers", [
+    ({"nginx_proxy_proxy_buffering": "off"}, {}, []),
+    ({"nginx_proxy_proxy_max_temp_file_size": "0"}, {}, []),
+    ({"nginx_proxy_proxy_max_temp_file_size": "1m"}, {}, []),
+    ({}, {"response_buffering": False}, []),
+    ({}, {}, ["X-Accel-Buffering: no"]),
+])
+def test_where_nothing_is_buffered_the_upstream_waits(settings, route, headers):
+    with Feeder(*headers) as o, Gateway(config=config(o.port, s={"route": route}), **settings) as g:
+        with slow_reader(g, False) as c:
+            c.send(get("/s/big"))
+            head = read_head(c.f)
+            assert b" 200 " in head and b"X-Accel" not in head
+            assert not o.fed.wait(0.5)
+            assert c.f.read(len(BIG)) == BIG
+            assert o.fed.wait(TIMEOUT)
+            assert c.ask(get("/small")).body == b"small"
+
+
+def test_a_client_that_leaves_a_spooled_response():
+    with Feeder() as o, Gateway(config=config(o.port)) as g:
+        for _ in range(3):
+            o.fed.clear()
+            with slow_reader(g, False) as c:
+                c.send(get("/big"))
+                assert o.fed.wait(TIMEOUT)
+        wait_until(lambda: not temporary_files(g), what="the files gone")
+        with Client(g) as c:
+            assert c.ask(get("/small")).body == b"small"
+
+
+def test_a_client_that_takes_nothing():
+    """send_timeout runs from the last byte that it took, whatever the upstream does."""
+    with Feeder() as o, Gateway(config=config(o.port), nginx_http_send_timeout="1s") as g:
+        with slow_reader(g, False) as c:
+            c.send(get("/big"))
+            assert o.fed.wait(TIMEOUT)
+            wait_until(lambda: not temporary_files(g), what="the client given up")
+            with pytest.raises((AssertionError, OSError)):
+                assert len(c.f.read()) > len(BIG)
+
+
+def rss(gateway):
+    with open(f"/proc/{gateway.process.pid}/statm", encoding="ascii") as f:
+        return int(f.read().split()[1]) * 4096
+
+
+def temporary_files(gateway):
+    """Nameless files that the gateway has open."""
+    links = [p.readlink() for p in pathlib.Path(f"/proc/{gateway.process.pid}/fd").iterdir() if p.is_symlink()]
+    return [link for link in links if str(link).endswith("(deleted)")]

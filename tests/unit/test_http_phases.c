@@ -82,6 +82,26 @@ struct upstream {
     atomic_int seen;
 };
 
+/* Paths that ask for another kind of answer. */
+static const struct {
+    const char *begins, *answer;
+} special[] = {
+    {"GET /chunked", "HTTP/1.1 200 OK\r\nX-Up: yes\r\nTransfer-Encoding: "
+                     "chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\nX: y\r\n\r\n"},
+    {"GET /till-end", "HTTP/1.1 200 OK\r\nX-Up: yes\r\n\r\nabc"},
+    {"GET /cut", "HTTP/1.1 200 OK\r\nX-Up: yes\r\nContent-Length: 10\r\n\r\nabc"},
+    {"GET /bad",
+     "HTTP/1.1 200 OK\r\nX-Up: yes\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n0\r\n\r\n"},
+};
+
+static bool answer_special(const char *in, int fd)
+{
+    for (size_t i = 0; i < sizeof special / sizeof *special; i++)
+        if (strncmp(in, special[i].begins, strlen(special[i].begins)) == 0)
+            return send(fd, special[i].answer, strlen(special[i].answer), MSG_NOSIGNAL) > 0;
+    return false;
+}
+
 static void echo_on(struct upstream *u, int fd)
 {
     char in[8192], head[256];
@@ -98,6 +118,8 @@ static void echo_on(struct upstream *u, int fd)
         atomic_fetch_add(&u->seen, 1);
         while (atomic_load(&u->hold))
             poll(NULL, 0, 1);
+        if (answer_special(in, fd))
+            return;
         len = snprintf(head, sizeof head,
                        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Up: yes\r\n"
                        "Content-Length: %zu\r\n\r\n",
@@ -363,6 +385,16 @@ static enum sb_rc capitals(struct sb_exchange *x, const void *config, struct sb_
     return SB_OK;
 }
 
+/* Breaks when it is called in the middle. */
+static enum sb_rc bracket(struct sb_exchange *x, const void *config, struct sb_chunk *c)
+{
+    (void)config;
+    if (!c->last)
+        return SB_INVALID;
+    c->data = sb_arena_printf(sb_exchange_arena(x), "[%.*s]", SB_ARG(c->data));
+    return SB_OK;
+}
+
 static atomic_int logged;
 
 static enum sb_rc note(struct sb_exchange *x, const void *config)
@@ -483,6 +515,34 @@ static void test_filters(void **state)
     wait_for_log(201);
 }
 
+/* Filters that want the whole body get it once; what breaks off before is a 502. */
+static void test_whole_body(void **state)
+{
+    struct fixture *f = *state;
+    static const struct sb_hook whole[] = {{.filter = bracket}, {0}};
+    static const struct sb_hooks hooks = {.phase = {[SB_PHASE_BODY_FILTER] = whole},
+                                          .response_buffered = true};
+    static const char *const requests[] = {
+        "GET /chunked HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        "GET /till-end HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"};
+    char *answer;
+
+    publish(f, &hooks, &hooks);
+    for (size_t i = 0; i < 2; i++) {
+        answer = ask(f->port, requests[i]);
+        has(answer, "HTTP/1.1 200 OK\r\n");
+        has(answer, "Content-Length: 5\r\n");
+        assert_null(strstr(answer, "chunked"));
+        has(answer, "\r\n\r\n[abc]");
+    }
+    answer = ask(f->port, "GET /echo HTTP/1.0\r\nX-A: b\r\n\r\n");
+    has(answer, "X-A: b\r\n\r\n]");
+    answer = ask(f->port, "GET /cut HTTP/1.0\r\n\r\n");
+    has(answer, "HTTP/1.1 502 ");
+    answer = ask(f->port, "GET /bad HTTP/1.0\r\n\r\n");
+    has(answer, "HTTP/1.1 502 ");
+}
+
 /* The client of a suspended exchange leaves: the exchange ends, and its timer with it. */
 static void test_client_leaves(void **state)
 {
@@ -536,6 +596,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_break, setup, teardown),
         cmocka_unit_test_setup_teardown(test_suspend, setup, teardown),
         cmocka_unit_test_setup_teardown(test_filters, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_whole_body, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client_leaves, setup, teardown),
         cmocka_unit_test_setup_teardown(test_retire, setup, teardown),
     };
