@@ -19,6 +19,7 @@ enum { LINE_LEN_MAX = 4096 };
 static _Atomic int threshold = SB_LOG_NOTICE;
 static _Atomic int log_fd = STDERR_FILENO;
 static char *log_path; /* set before threads start; read by reopen */
+static bool stderr_taken;
 
 bool sb_log_level_parse(const char *name, enum sb_log_level *out)
 {
@@ -75,10 +76,19 @@ bool sb_log_set_file(const char *path)
     return true;
 }
 
+void sb_log_take_stderr(void)
+{
+    stderr_taken = true;
+    if (atomic_load(&log_fd) != STDERR_FILENO)
+        dup2(atomic_load(&log_fd), STDERR_FILENO);
+}
+
 void sb_log_reopen(void)
 {
     if (log_path && !open_at(log_path))
         sb_error("the log file %s cannot be reopened: %s", log_path, strerror(errno));
+    else if (log_path && stderr_taken)
+        sb_log_take_stderr();
 }
 
 void sb_log_write(enum sb_log_level level, const char *fmt, ...)

@@ -33,6 +33,8 @@ enum sb_log_level sb_log_get_level(void);
  * Returns false with errno when it cannot be opened; the old place stays. */
 bool sb_log_set_file(const char *path);
 void sb_log_reopen(void);
+/* What libraries and the system write to stderr goes where lines go, from here on. */
+void sb_log_take_stderr(void);
 
 #define sb_log(level, ...)                                                                         \
     ((level) <= sb_log_get_level() ? sb_log_write((level), __VA_ARGS__) : (void)0)

@@ -73,7 +73,7 @@ enum sb_rc sb_admin_start(const struct sb_admin_parts *parts, struct sb_admin **
     if (!rc)
         rc = serve_admin(admin, err);
     if (rc) {
-        sb_admin_stop(admin);
+        sb_admin_stop(admin, false);
         return rc;
     }
     *out = admin;
@@ -91,12 +91,12 @@ void sb_admin_drain(struct sb_admin *admin)
     atomic_store(&admin->draining, true);
 }
 
-void sb_admin_stop(struct sb_admin *admin)
+void sb_admin_stop(struct sb_admin *admin, bool gently)
 {
     if (!admin)
         return;
-    sb_serve_stop(admin->serve_admin);
-    sb_serve_stop(admin->serve_status);
+    sb_serve_stop(admin->serve_admin, gently);
+    sb_serve_stop(admin->serve_status, gently);
     sb_arena_free(admin->arena);
     free(admin);
 }

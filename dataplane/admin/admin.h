@@ -15,6 +15,8 @@
 #ifndef SB_DATAPLANE_ADMIN_ADMIN_H
 #define SB_DATAPLANE_ADMIN_ADMIN_H
 
+#include <stdbool.h>
+
 #include "shared/err.h"
 
 struct sb_admin;
@@ -40,8 +42,8 @@ void sb_admin_open(struct sb_admin *admin);
  * thread. */
 void sb_admin_drain(struct sb_admin *admin);
 
-/* Ends both threads: a request under way finishes (at most pg_timeout), no other is taken. Blocks.
- */
-void sb_admin_stop(struct sb_admin *admin);
+/* Ends both threads: a request under way finishes (at most pg_timeout), no other is taken; gently:
+ * but for those of connections that were let in already. Blocks. */
+void sb_admin_stop(struct sb_admin *admin, bool gently);
 
 #endif

@@ -11,6 +11,7 @@
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -25,7 +26,12 @@
 #include "shared/log.h"
 #include "shared/settings.h"
 
-enum { HEAD_MAX = 64 << 10, IDLE_S = 65 };
+enum { HEAD_MAX = 64 << 10, IDLE_S = 65, ACCEPTING_MAX = 64, GRACE_US = 50000 };
+
+struct accepting {
+    struct evhttp *server;
+    struct evhttp_bound_socket *socket;
+};
 
 struct sb_serve {
     struct sb_serve_config config;
@@ -35,6 +41,9 @@ struct sb_serve {
     struct event *stop, *tick;
     int stop_fd;
     pthread_t thread;
+    struct accepting accepting[ACCEPTING_MAX];
+    size_t naccepting;
+    atomic_bool gently;
     bool running, latency_header, server_header;
     const struct sb_str *gui_origins;
     size_t ngui_origins;
@@ -196,8 +205,12 @@ static struct evhttp *new_server(struct sb_serve *s)
 static enum sb_rc listen_on(struct sb_serve *s, const struct sb_listen *l, struct sb_err *err)
 {
     struct evhttp **server = l->ssl ? &s->tls : &s->plain;
+    struct accepting *a;
     int fd;
 
+    if (s->naccepting == ACCEPTING_MAX)
+        return sb_err_set(err, SB_INVALID, "%s: more than %d addresses", s->config.listen,
+                          ACCEPTING_MAX);
     if (l->ssl && !s->ctx) {
         enum sb_rc rc = sb_admin_tls(s->config.settings, s->config.tls, &s->ctx, err);
 
@@ -212,11 +225,10 @@ static enum sb_rc listen_on(struct sb_serve *s, const struct sb_listen *l, struc
         if (l->ssl)
             evhttp_set_bevcb(*server, new_tls_connection, s->ctx);
     }
-    if (!evhttp_accept_socket_with_handle(*server, fd)) {
-        close(fd);
-        return sb_err_set(err, SB_IO, "%s: cannot accept on %.*s", s->config.listen,
-                          SB_ARG(l->text));
-    }
+    a = &s->accepting[s->naccepting++];
+    a->server = *server;
+    a->socket = evhttp_accept_socket_with_handle(*server, fd);
+    sb_assert(a->socket);
     return SB_OK;
 }
 
@@ -239,10 +251,20 @@ static enum sb_rc open_listeners(struct sb_serve *s, size_t *opened, struct sb_e
 
 /* -- the thread -------------------------------------------------------------------------------- */
 
+/* Nobody is let in any more; who was let in just now may still be about to ask. */
 static void on_stop(evutil_socket_t fd, short what, void *arg)
 {
+    static const struct timeval grace = {0, GRACE_US};
+    struct sb_serve *s = arg;
+
     (void)fd, (void)what;
-    event_base_loopbreak(((struct sb_serve *)arg)->base);
+    for (size_t i = 0; i < s->naccepting; i++)
+        evhttp_del_accept_socket(s->accepting[i].server, s->accepting[i].socket);
+    s->naccepting = 0;
+    if (s->gently)
+        event_base_loopexit(s->base, &grace);
+    else
+        event_base_loopbreak(s->base);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -332,12 +354,13 @@ void sb_serve_open(struct sb_serve *s)
     s->running = true;
 }
 
-void sb_serve_stop(struct sb_serve *s)
+void sb_serve_stop(struct sb_serve *s, bool gently)
 {
     uint64_t one = 1;
 
     if (!s)
         return;
+    atomic_store(&s->gently, gently);
     sb_assert(write(s->stop_fd, &one, sizeof one) == sizeof one);
     if (s->running)
         pthread_join(s->thread, NULL);

@@ -32,7 +32,8 @@ SB_MUST enum sb_rc sb_serve_start(const struct sb_serve_config *config, struct s
                                   struct sb_err *err);
 /* Starts the thread: connections are answered. NULL is nothing to do. */
 void sb_serve_open(struct sb_serve *s);
-/* Ends the thread after the call under way. NULL is nothing to do. */
-void sb_serve_stop(struct sb_serve *s);
+/* Ends the thread after the call under way; gently: and after those that arrive within a moment.
+ * NULL is nothing to do. */
+void sb_serve_stop(struct sb_serve *s, bool gently);
 
 #endif

@@ -37,7 +37,7 @@
 
 static const char no_hash[] = "00000000000000000000000000000000";
 
-enum request_type { REQUEST_LOAD, REQUEST_ROWS, REQUEST_TAKE_OVER };
+enum request_type { REQUEST_LOAD, REQUEST_ROWS, REQUEST_TAKE_OVER, REQUEST_RELEASE };
 
 /* On the stack of who asks, who waits until it is done. */
 struct request {
@@ -258,6 +258,16 @@ static void take_over(struct sb_config *c, bool again)
         sb_follower_report(c->follower, c->meta.version);
 }
 
+static void release(struct sb_config *c)
+{
+    if (!c->saver)
+        return;
+    sb_saver_stop(c->saver, is_complete(c));
+    c->saver = NULL;
+    if (c->follower)
+        sb_follower_goodbye(c->follower);
+}
+
 /* -- the thread -- */
 
 static struct request *take_request(struct sb_config *c)
@@ -291,8 +301,10 @@ static void serve_requests(struct sb_config *c)
             load_rows(c, r->rows, r->hash);
         else if (r->type == REQUEST_ROWS)
             r->result = copy_rows(c, r->arena);
-        else
+        else if (r->type == REQUEST_TAKE_OVER)
             take_over(c, r->again);
+        else
+            release(c);
         answer(c, r);
     }
 }
@@ -357,8 +369,7 @@ static void *config_thread(void *arg)
                     (unsigned long long)c->meta.version);
         wait_for_work(c, c->saver && is_complete(c) ? sb_saver_tick(c->saver, sb_clock_ms()) : -1);
     }
-    if (c->follower && c->saver)
-        sb_follower_goodbye(c->follower);
+    release(c);
     return NULL;
 }
 
@@ -499,9 +510,6 @@ void sb_config_stop(struct sb_config *c)
         r->refused = true;
         answer(c, r);
     }
-    if (c->saver)
-        sb_saver_stop(c->saver, is_complete(c));
-    c->saver = NULL;
 }
 
 void sb_config_free(struct sb_config *c)
@@ -564,6 +572,13 @@ void sb_config_take_over(struct sb_config *c, bool again)
     struct request r = {.type = REQUEST_TAKE_OVER, .again = again};
 
     (void)ask(c, &r); /* it may have been stopped at once */
+}
+
+void sb_config_release(struct sb_config *c)
+{
+    struct request r = {.type = REQUEST_RELEASE};
+
+    (void)ask(c, &r);
 }
 
 void sb_config_version(struct sb_config *c, struct sb_config_state *out)

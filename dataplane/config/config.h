@@ -46,6 +46,10 @@ SB_MUST enum sb_rc sb_config_start(const struct sb_settings *settings, struct sb
  * saved last is served. To be called once; blocks until that is published. */
 void sb_config_take_over(struct sb_config *config, bool again);
 
+/* Another process of this node serves from here on: what is served is on disk when this returns,
+ * and neither saved nor reported any more. With a database it still follows it. */
+void sb_config_release(struct sb_config *config);
+
 /* Ends the thread: nothing is published any more; what was served is on disk. Workers may go on
  * with the snapshots they hold. */
 void sb_config_stop(struct sb_config *config);

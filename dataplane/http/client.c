@@ -279,7 +279,7 @@ void sb_clients_drain(struct sb_worker *w, bool all)
             sb_client_run(c);
         } else if (c->h2) {
             sb_h2_drain(c->h2);
-        } else if (!c->x && c->state == SB_CLIENT_OPEN && w->drain_idle_ms < INT64_MAX) {
+        } else if (!c->x && c->state == SB_CLIENT_OPEN) {
             sb_timer_set(&w->wheel, &c->timer, until);
         }
     }

@@ -101,7 +101,7 @@ struct sb_worker {
     struct sb_listener *listeners;
     bool open; /* the listeners accept */
     bool draining, stopping;
-    int64_t drain_idle_ms; /* how long idle connections stay while draining; INT64_MAX: as ever */
+    int64_t drain_idle_ms; /* how long idle connections stay while draining */
 
     struct {
         pthread_mutex_t lock;

@@ -44,8 +44,8 @@ void sb_workers_publish(struct sb_workers *ws, const struct sb_snapshot *snap,
                         void (*retired)(void *arg, const struct sb_snapshot *snap), void *arg);
 
 /* Accepts what is queued, closes the listeners, and lets exchanges finish, with Connection: close.
- * Idle connections are closed after idle_ms (INT64_MAX: after the keep-alive time-out). Returns at
- * once; calling it again may shorten idle_ms. */
+ * Idle connections are closed after idle_ms. Returns at once; calling it again may shorten idle_ms.
+ */
 void sb_workers_drain(struct sb_workers *ws, int64_t idle_ms);
 /* Readable when all threads have ended: every connection is gone. */
 int sb_workers_ended_fd(const struct sb_workers *ws);

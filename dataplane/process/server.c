@@ -28,7 +28,9 @@
 #include "shared/log.h"
 #include "shared/settings.h"
 
-enum { QUIT_IDLE_MS = 500 };
+/* How long connections stay that nobody asks on. After a reload they are served with what was
+ * configured before, so that ends soon, too. */
+enum { QUIT_IDLE_MS = 500, RELOAD_IDLE_MS = 5000 };
 
 struct server {
     const struct sb_settings *settings;
@@ -114,10 +116,9 @@ static void take_over(struct server *server, bool again)
 /* What the next process will do instead of us. */
 static void release(struct server *server)
 {
-    sb_admin_stop(server->admin);
+    sb_admin_stop(server->admin, true);
     server->admin = NULL;
-    if (server->config)
-        sb_config_stop(server->config);
+    sb_config_release(server->config);
 }
 
 static void drain(struct server *server, int64_t idle_ms)
@@ -134,7 +135,9 @@ static void drain(struct server *server, int64_t idle_ms)
 
 static void take_down(struct server *server)
 {
-    release(server);
+    sb_admin_stop(server->admin, false);
+    if (server->config)
+        sb_config_stop(server->config);
     if (server->workers)
         sb_workers_stop(server->workers, 0);
     if (server->config)
@@ -177,7 +180,7 @@ static bool on_word(struct server *server)
     if (w.kind == SB_WORD_GO) {
         take_over(server, w.text[0] != '\0');
     } else if (w.kind == SB_WORD_LEAVE) {
-        drain(server, INT64_MAX);
+        drain(server, RELOAD_IDLE_MS);
         return sb_channel_say(server->channel, SB_WORD_RELEASED, NULL) == SB_OK;
     }
     return true;

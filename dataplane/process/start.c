@@ -64,6 +64,7 @@ static void say_started(void *arg)
     if (write(a->fd, "", 1) != 1)
         sb_warn("the process that started this node is gone");
     close(a->fd);
+    sb_log_take_stderr(); /* who started us may be waiting for its end */
 }
 
 static int run_here(const struct sb_options *o, const char *prefix, int fd)
@@ -92,6 +93,7 @@ static int run_in_background(const struct sb_options *o, const char *prefix)
         setsid();
         null = open("/dev/null", O_RDWR | O_CLOEXEC);
         dup2(null, STDIN_FILENO);
+        dup2(null, STDOUT_FILENO);
         _exit(run_here(o, prefix, fds[1]));
     }
     close(fds[1]);
@@ -217,6 +219,7 @@ static enum sb_rc serve(const struct sb_options *o, int channel, struct sb_err *
     if (rc)
         return rc;
     log_to(s);
+    sb_log_take_stderr();
     rc = sb_server_run(s, channel, err);
     sb_settings_free(s);
     return rc;
