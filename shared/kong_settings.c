@@ -134,7 +134,7 @@ const struct sb_setting sb_kong_settings[] = {
     STRING("ssl_dhparam", NULL, "DH group or parameters"),
     NGX_BOOL("ssl_session_tickets", "on", "resumption by ticket"),
     STRING("ssl_session_timeout", "1d", "how long a TLS session may be resumed"),
-    STRING("ssl_session_cache_size", "10m", "accepted; resumption is by ticket"),
+    STRING("ssl_session_cache_size", "10m", "sessions kept for clients without tickets"),
     BOOL("client_ssl", "off",
          "present client_ssl_cert to upstreams that have no certificate of their own"),
     STRING("client_ssl_cert", NULL, "client certificate for upstreams"),

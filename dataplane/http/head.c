@@ -5,6 +5,7 @@
 #include "dataplane/http/downstream.h"
 #include "dataplane/http/h2_session.h"
 #include "dataplane/http/steps.h"
+#include "dataplane/listen/tls.h"
 
 /* More room for a head that does not fit; what was parsed moves along. */
 static void grow_in(struct sb_exchange *x)
@@ -43,18 +44,26 @@ static enum sb_http_result parse_head(struct sb_exchange *x)
     return r;
 }
 
+/* What a TLS listener has against this request; NULL: nothing. */
+static const char *tls_refusal(const struct sb_exchange *x)
+{
+    if (!sb_down_tls(x))
+        return "The plain HTTP request was sent to HTTPS port";
+    return sb_tls_refusal(x->w->tls, x->c->io.ssl);
+}
+
 static enum sb_xstate head_done(struct sb_exchange *x)
 {
+    const char *why;
+
     sb_down_head_done(x);
     x->rest = sb_str_n(x->in + x->req.len, x->in_len - x->req.len);
     sb_request_prepare(x);
     sb_body_init(x);
-    if (x->c->listener->listen->ssl && !sb_down_tls(x)) {
+    if (x->c->listener->listen->ssl && (why = tls_refusal(x))) {
         sb_step_refuse(x, 400);
         x->answer =
-            (struct sb_answer){.status = 400,
-                               .kind = SB_ANSWER_PAGE,
-                               .message = SB_STR("The plain HTTP request was sent to HTTPS port")};
+            (struct sb_answer){.status = 400, .kind = SB_ANSWER_PAGE, .message = sb_str_c(why)};
         return SB_X_ANSWER;
     }
     if (x->w->o->body_max && x->req.content_length > x->w->o->body_max)

@@ -5,7 +5,7 @@
 #include <openssl/x509v3.h>
 #include <stdlib.h>
 
-#include "dataplane/listen/tls.h"
+#include "dataplane/listen/tls_files.h"
 #include "shared/arena.h"
 #include "shared/buf.h"
 #include "shared/digest.h"

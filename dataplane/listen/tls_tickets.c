@@ -1,0 +1,166 @@
+/* tls_tickets.c - see tls_tickets.h.
+ *
+ *     keys   [ 3 | 2 | 1 | 0 ]      newest first: 3 seals, all open
+ *
+ * (I1) A key seals for every_s after it was made, so it may go lifetime_s after that: no ticket of
+ * its lives longer.
+ *
+ * The cipher is fetched once: OpenSSL's own way looks it up again for every ticket.
+ */
+#include "dataplane/listen/tls_tickets.h"
+
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shared/arena.h"
+#include "shared/clock.h"
+#include "shared/digest.h"
+#include "shared/err.h"
+
+enum { NAME_LEN = 16, SHARE = 5, KEYS_MAX = SHARE + 2 };
+
+struct key {
+    int64_t made_s;
+    unsigned char name[NAME_LEN], aes[32], hmac[32];
+};
+
+struct sb_tls_tickets {
+    EVP_CIPHER *cipher;
+    int64_t lifetime_s, every_s;
+    struct {
+        pthread_rwlock_t lock;
+        struct key keys[KEYS_MAX]; /* newest first */
+        unsigned n;
+    } shared;
+};
+
+static int64_t now_s(void)
+{
+    return sb_clock_ms() / 1000;
+}
+
+static bool is_open(const struct sb_tls_tickets *t, const struct key *key, int64_t now)
+{
+    return now < key->made_s + t->every_s + t->lifetime_s;
+}
+
+static bool seals(const struct sb_tls_tickets *t, int64_t now)
+{
+    return t->shared.n && now < t->shared.keys[0].made_s + t->every_s;
+}
+
+/* Puts a new key in front and forgets the old ones. */
+static void renew_locked(struct sb_tls_tickets *t, int64_t now)
+{
+    struct key *keys = t->shared.keys;
+
+    if (t->shared.n == KEYS_MAX)
+        t->shared.n--;
+    memmove(keys + 1, keys, t->shared.n * sizeof *keys);
+    sb_random(keys, sizeof *keys);
+    keys[0].made_s = now;
+    t->shared.n++;
+    while (!is_open(t, &keys[t->shared.n - 1], now))
+        t->shared.n--;
+    OPENSSL_cleanse(keys + t->shared.n, (KEYS_MAX - t->shared.n) * sizeof *keys);
+}
+
+static struct key newest(struct sb_tls_tickets *t)
+{
+    int64_t now = now_s();
+    struct key key;
+
+    pthread_rwlock_rdlock(&t->shared.lock);
+    if (!seals(t, now)) {
+        pthread_rwlock_unlock(&t->shared.lock);
+        pthread_rwlock_wrlock(&t->shared.lock);
+        if (!seals(t, now)) /* who waited for the lock may find it done */
+            renew_locked(t, now);
+    }
+    key = t->shared.keys[0];
+    pthread_rwlock_unlock(&t->shared.lock);
+    return key;
+}
+
+/* Which one: 0 is the newest, -1 none. */
+static int find(struct sb_tls_tickets *t, const unsigned char name[NAME_LEN], struct key *out)
+{
+    int64_t now = now_s();
+    int found = -1;
+
+    pthread_rwlock_rdlock(&t->shared.lock);
+    for (unsigned i = 0; found < 0 && i < t->shared.n; i++) {
+        const struct key *key = &t->shared.keys[i];
+
+        if (memcmp(key->name, name, NAME_LEN) != 0 || !is_open(t, key, now))
+            continue;
+        *out = *key;
+        found = (int)i;
+    }
+    pthread_rwlock_unlock(&t->shared.lock);
+    return found;
+}
+
+static bool set_mac(EVP_MAC_CTX *mac, struct key *key)
+{
+    char digest[] = "SHA256";
+    const OSSL_PARAM params[] = {
+        OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, key->hmac, sizeof key->hmac),
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+        OSSL_PARAM_construct_end(),
+    };
+
+    return EVP_MAC_CTX_set_params(mac, params) == 1;
+}
+
+/* OpenSSL's callback: 1 done, 2 done and send a new ticket, 0 unknown ticket, -1 failed. */
+static int use_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+                   EVP_MAC_CTX *mac, int seal)
+{
+    struct sb_tls_tickets *t = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    struct key key = {0};
+    int at = 0;
+
+    if (seal) {
+        key = newest(t);
+        memcpy(name, key.name, NAME_LEN);
+        if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(t->cipher)) != 1)
+            at = -2;
+    } else {
+        at = find(t, name, &key);
+    }
+    if (at >= 0 &&
+        (EVP_CipherInit_ex(cipher, t->cipher, NULL, key.aes, iv, seal) != 1 || !set_mac(mac, &key)))
+        at = -2;
+    OPENSSL_cleanse(&key, sizeof key);
+    return at == 0 ? 1 : at > 0 ? 2 : at == -1 ? 0 : -1;
+}
+
+struct sb_tls_tickets *sb_tls_tickets_new(SSL_CTX *ctx, int64_t lifetime_s)
+{
+    struct sb_tls_tickets *t = sb_xcalloc(1, sizeof *t);
+
+    t->cipher = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
+    sb_assert(t->cipher);
+    t->lifetime_s = lifetime_s;
+    t->every_s = lifetime_s / SHARE > 0 ? lifetime_s / SHARE : 1;
+    pthread_rwlock_init(&t->shared.lock, NULL);
+    renew_locked(t, now_s());
+    SSL_CTX_set_app_data(ctx, t);
+    SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, use_key);
+    return t;
+}
+
+void sb_tls_tickets_free(struct sb_tls_tickets *t)
+{
+    if (!t)
+        return;
+    EVP_CIPHER_free(t->cipher);
+    pthread_rwlock_destroy(&t->shared.lock);
+    OPENSSL_cleanse(t->shared.keys, sizeof t->shared.keys);
+    free(t);
+}
