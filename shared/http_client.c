@@ -34,6 +34,7 @@ struct sb_http_call {
     CURL *easy;
     struct curl_slist *headers, *connect_to;
     struct sb_buf body;
+    bool (*on_header)(void *arg, struct sb_str line);
     bool (*on_body)(void *arg, struct sb_str bytes);
     void (*on_done)(void *arg, const struct sb_http_result *result);
     void *arg;
@@ -92,12 +93,16 @@ static enum sb_rc rc_of(CURLcode code)
 static void call_finish(struct sb_http_call *call, CURLcode code)
 {
     struct sb_http_result result = {.rc = rc_of(code), .retry_after_s = call->retry_after_s};
+    curl_off_t connect_us = 0;
     long status = 0;
 
     if (call->body.full)
         result.rc = SB_TOOLARGE;
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
     result.status = (int)status;
+    curl_easy_getinfo(call->easy, CURLINFO_CONNECT_TIME_T, &connect_us);
+    result.connected = connect_us > 0;
+    result.garbled = code == CURLE_WEIRD_SERVER_REPLY || code == CURLE_UNSUPPORTED_PROTOCOL;
     result.body = sb_buf_get(&call->body);
     if (result.rc == SB_TOOLARGE)
         result.error = "the answer is larger than allowed";
@@ -266,6 +271,10 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
     if (sb_str_ieq(sb_str_first(line, retry_after.len), retry_after) &&
         sb_str_int(sb_str_trim(sb_str_from(line, retry_after.len)), &seconds) && seconds > 0)
         call->retry_after_s = seconds > 3600 ? 3600 : (int)seconds;
+    if (call->on_header && call->state != CALL_CANCELLED) {
+        call->stopped = !call->on_header(call->arg, sb_str_trim(line));
+        return call->stopped ? 0 : size * n;
+    }
     return size * n;
 }
 
@@ -315,6 +324,14 @@ static void set_request(struct sb_http_call *call, const struct sb_http_request 
         set_tls(easy, r->tls);
     if (r->connect_to)
         set_connect_to(call, r->connect_to);
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, (long)r->fresh);
+    curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, (long)r->fresh);
+    curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, (long)r->connect_only);
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+                     !r->http2 ? (long)CURL_HTTP_VERSION_1_1
+                     : strncmp(r->url, "https:", 6) == 0
+                         ? (long)CURL_HTTP_VERSION_2TLS
+                         : (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
 }
 
 struct sb_http_call *sb_http_start(struct sb_http *http, const struct sb_http_request *r)
@@ -323,6 +340,7 @@ struct sb_http_call *sb_http_start(struct sb_http *http, const struct sb_http_re
     CURL *easy = call->easy = curl_easy_init();
 
     call->http = http;
+    call->on_header = r->on_header;
     call->on_body = r->on_body;
     call->on_done = r->on_done;
     call->arg = r->arg;
@@ -335,7 +353,6 @@ struct sb_http_call *sb_http_start(struct sb_http *http, const struct sb_http_re
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
                      (long)(r->connect_timeout_ms ? r->connect_timeout_ms : CONNECT_TIMEOUT_MS));

@@ -2,7 +2,8 @@
  *
  * One client belongs to one struct event_base and its thread; nothing here blocks. Connections are
  * kept and used again by requests with the same TLS material. Answers either stream (on_body) or
- * are collected up to a limit. Requests go out as HTTP/1.1: a stalled watch then holds up nobody.
+ * are collected up to a limit. Requests go out as HTTP/1.1 where they don't ask for more: a stalled
+ * watch then holds up nobody.
  */
 #ifndef SB_SHARED_HTTP_CLIENT_H
 #define SB_SHARED_HTTP_CLIENT_H
@@ -28,6 +29,8 @@ struct sb_http_result {
     int status;
     struct sb_str body; /* collected; empty when it streamed. Until on_done returns. */
     int retry_after_s;  /* from the header; 0: none */
+    bool connected;     /* the TCP connection was made */
+    bool garbled;       /* what came was no HTTP */
     const char *error;  /* rc is not SB_OK: what happened, with host and port */
 };
 
@@ -38,10 +41,16 @@ struct sb_http_request {
     const struct sb_http_tls *tls;
     const char *connect_to; /* "host:port" to go to in place of the URL's, which names the
                              * certificate and the Host header; NULL: the URL's */
+    bool fresh;             /* on a connection of its own, which is closed afterwards */
+    bool connect_only;      /* connects (and, for https, shakes hands) and sends nothing */
+    bool http2;             /* speaks HTTP/2: over TLS by ALPN, else from the start */
     int connect_timeout_ms; /* 0: 10 s */
     int timeout_ms;         /* of the whole exchange; 0: none */
     size_t body_max;        /* of a collected answer; 0: 64 MiB */
 
+    /* Each line of the answer's head and of its trailers; status is known from the second on. False
+     * ends the call (SB_INVALID). NULL: no interest. */
+    bool (*on_header)(void *arg, struct sb_str line);
     /* Bytes of the answer as they come; status is known by then. False ends the call (SB_INVALID).
      * Not called for statuses of 400 and above, which are collected. NULL: collect all. */
     bool (*on_body)(void *arg, struct sb_str bytes);

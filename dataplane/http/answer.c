@@ -443,6 +443,31 @@ void sb_exchange_add_header(struct sb_exchange *x, struct sb_str name, struct sb
     (*last)->add = true;
 }
 
+void sb_exchange_set_cookie(struct sb_exchange *x, struct sb_str name, struct sb_str value)
+{
+    struct sb_header_change *c;
+
+    sb_exchange_add_header(x, SB_STR("Set-Cookie"), value);
+    for (c = x->response_changes; c->next; c = c->next)
+        ;
+    c->cookie = sb_arena_str(sb_exchange_arena(x), name);
+}
+
+bool sb_change_replaces(const struct sb_header_change *list, struct sb_str name,
+                        struct sb_str value)
+{
+    for (const struct sb_header_change *c = list; c; c = c->next) {
+        if (!sb_str_ieq(c->name, name))
+            continue;
+        if (!c->add)
+            return true;
+        if (c->cookie.len && sb_str_starts(value, c->cookie) && value.len > c->cookie.len &&
+            value.p[c->cookie.len] == '=')
+            return true;
+    }
+    return false;
+}
+
 static void set_change(struct sb_exchange *x, struct sb_header_change **list, struct sb_str name,
                        struct sb_str value)
 {

@@ -60,6 +60,7 @@ struct sb_header_change {
     struct sb_header_change *next;
     bool add;
     struct sb_str name, value;
+    struct sb_str cookie; /* of Set-Cookie: the upstream's cookie of that name goes; "" */
 };
 
 /* The request's body on its way: unread bytes lie in x->rest or in the socket. */
@@ -239,6 +240,12 @@ struct sb_str sb_status_text(int status);
 void sb_exchange_add_change(struct sb_exchange *x, struct sb_header_change **list,
                             struct sb_str name, struct sb_str value);
 void sb_exchange_add_header(struct sb_exchange *x, struct sb_str name, struct sb_str value);
+/* Sets a cookie, beside others and in place of the upstream's of that name. value: with the name.
+ */
+void sb_exchange_set_cookie(struct sb_exchange *x, struct sb_str name, struct sb_str value);
+/* Whether the header of the upstream's response stays out of ours. */
+bool sb_change_replaces(const struct sb_header_change *list, struct sb_str name,
+                        struct sb_str value);
 /* What replaces headers of that name; NULL: nothing does. */
 const struct sb_header_change *sb_change_find(const struct sb_header_change *list,
                                               struct sb_str name);

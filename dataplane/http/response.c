@@ -76,7 +76,7 @@ static void upstream_headers(struct sb_exchange *x, struct sb_gather *g)
             continue;
         if (names && named_by_connection(x, h->name))
             continue;
-        if (x->response_changes && sb_change_find(x->response_changes, h->name))
+        if (x->response_changes && sb_change_replaces(x->response_changes, h->name, h->value))
             continue;
         sb_gather_header(g, h->name, h->value);
     }

@@ -126,19 +126,24 @@ static bool repeatable(const struct sb_exchange *x)
 /* The try failed before a byte of its response went to the client. */
 static enum sb_xstate upstream_failed(struct sb_exchange *x, int status)
 {
-    bool stale = x->u && x->u->reused && status == 502 && !x->timed_out;
+    bool stale = x->u && x->u->reused && status == 502 && !x->timed_out, again;
 
     x->upstream_status = status;
+    if (stale && x->reused_tries < REUSED_TRIES_MAX)
+        x->reused_tries++;
+    else
+        x->tries++;
+    again = repeatable(x) && x->tries <= (unsigned)x->service->retries;
+    if (!again)
+        sb_upstream_report_status(x, status);
+    else if (!stale) /* a kept connection that was closed meanwhile tells nothing */
+        sb_upstream_report(x, status == 504 ? SB_TRY_TIMEOUT : SB_TRY_BROKEN);
     sb_try_end(x, false);
     sb_http_head_reset(&x->resp); /* filters see the answer that we make */
     x->resp_len = 0;
     x->resp_rest = (struct sb_str){0};
     x->timed_out = false;
-    if (stale && x->reused_tries < REUSED_TRIES_MAX)
-        x->reused_tries++;
-    else
-        x->tries++;
-    if (repeatable(x) && x->tries <= (unsigned)x->service->retries) {
+    if (again) {
         x->body.sent = 0;
         x->sent_any = false;
         return SB_X_PICK;
@@ -298,6 +303,7 @@ static enum sb_xstate take_reply(struct sb_exchange *x, const char *p, size_t le
     (void)sb_now_ms(x->w);
     x->first_byte_us = x->w->now_us;
     x->upstream_status = x->resp.status;
+    sb_upstream_report_status(x, x->resp.status);
     sb_response_begin(x);
     return !x->ended && x->status != 101 && sb_hooks_whole_response(x) ? SB_X_COLLECT : SB_X_FILTER;
 }

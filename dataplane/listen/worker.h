@@ -28,6 +28,7 @@ struct sb_access_log;
 struct sb_client;
 struct sb_exchange;
 struct sb_h2;
+struct sb_health;
 struct sb_resolver;
 struct sb_tls;
 struct sb_upstreams;
@@ -39,8 +40,11 @@ struct sb_publication {
     const struct sb_snapshot *snap;
     void (*retired)(void *arg, const struct sb_snapshot *snap);
     void *arg;
-    atomic_uint holders; /* workers */
+    atomic_uint holders; /* workers, and the health checker */
 };
+
+/* One holder less; the last one retires it. */
+void sb_publication_leave(struct sb_publication *p);
 
 /* A worker's hold on a publication. */
 struct sb_hold {
@@ -93,6 +97,7 @@ struct sb_worker {
     unsigned nclients, waiting;     /* waiting: between two requests */
     struct sb_upstreams *upstreams;
     struct sb_resolver *resolver;
+    struct sb_health *health;         /* of all workers; has its own rules for threads */
     struct sb_access_log *access_log; /* NULL: off */
     uint64_t random[4];               /* request ids: not secrets */
     time_t date_s;                    /* the second that date was made for */

@@ -28,6 +28,8 @@
 #include "dataplane/listen/sockets.h"
 #include "dataplane/listen/tls.h"
 #include "dataplane/listen/worker.h"
+#include "dataplane/upstream/health.h"
+#include "dataplane/upstream/health_checker.h"
 #include "dataplane/upstream/resolver.h"
 #include "dataplane/upstream/upstream.h"
 #include "shared/clock.h"
@@ -41,6 +43,8 @@ struct sb_workers {
     struct sb_proxy_options *o;
     struct sb_tls *tls;
     struct sb_access_writer *access; /* NULL: off */
+    struct sb_health *health;
+    struct sb_health_checker *checker;
     unsigned n, started;
     struct sb_worker *w;
     atomic_uint running;
@@ -136,6 +140,15 @@ struct sb_hold *sb_worker_hold(struct sb_worker *w)
     return w->hold;
 }
 
+void sb_publication_leave(struct sb_publication *p)
+{
+    if (atomic_fetch_sub_explicit(&p->holders, 1, memory_order_acq_rel) != 1)
+        return;
+    if (p->retired)
+        p->retired(p->arg, p->snap);
+    free(p);
+}
+
 void sb_worker_unhold(struct sb_worker *w, struct sb_hold *hold)
 {
     struct sb_publication *p = hold->publication;
@@ -145,11 +158,8 @@ void sb_worker_unhold(struct sb_worker *w, struct sb_hold *hold)
     if (--hold->users)
         return;
     free(hold);
-    if (!p || atomic_fetch_sub_explicit(&p->holders, 1, memory_order_acq_rel) != 1)
-        return;
-    if (p->retired)
-        p->retired(p->arg, p->snap);
-    free(p);
+    if (p)
+        sb_publication_leave(p);
 }
 
 static struct sb_hold *new_hold(struct sb_publication *p)
@@ -267,7 +277,8 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 
 void sb_workers_hand_out(struct sb_workers *ws, struct sb_publication *p)
 {
-    atomic_init(&p->holders, ws->n);
+    atomic_init(&p->holders, ws->n + 1);
+    sb_health_checker_publish(ws->checker, p);
     for (unsigned i = 0; i < ws->n; i++)
         send_message(&ws->w[i], (struct sb_message){.kind = SB_MSG_SNAPSHOT, .publication = p});
 }
@@ -350,6 +361,11 @@ static enum sb_rc open_listeners(struct sb_workers *ws, struct sb_err *err)
 
 /* -- threads -- */
 
+static int64_t worker_clock(void *arg)
+{
+    return sb_now_ms(arg);
+}
+
 static enum sb_rc init_worker(struct sb_workers *ws, struct sb_worker *w, struct sb_err *err)
 {
     struct event_config *config = event_config_new();
@@ -374,7 +390,8 @@ static enum sb_rc init_worker(struct sb_workers *ws, struct sb_worker *w, struct
     sb_worker_read_clock(w);
     sb_wheel_init(&w->wheel, w->base, w->now_ms);
     swap_snapshot(w, NULL);
-    w->resolver = sb_resolver_new(w);
+    w->health = ws->health;
+    w->resolver = sb_resolver_new(w->base, w->o->settings, worker_clock, w);
     w->upstreams = sb_upstreams_new(w);
     w->access_log = ws->access ? sb_access_log_new(w, ws->access) : NULL;
     return SB_OK;
@@ -436,8 +453,10 @@ static void *run_worker(void *arg)
 /* The threads have ended: what they owned is freed by who joined them. */
 static void free_workers(struct sb_workers *ws)
 {
+    sb_health_checker_stop(ws->checker);
     for (unsigned i = 0; i < ws->n; i++)
         release_worker(&ws->w[i]);
+    sb_health_free(ws->health);
     sb_sockets_release();
     sb_access_writer_free(ws->access);
     sb_tls_free(ws->tls);
@@ -510,10 +529,13 @@ enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_worker
         ws->n = ws->o->workers;
         ws->w = sb_xcalloc(ws->n, sizeof *ws->w);
     }
+    ws->health = sb_health_new();
     for (unsigned i = 0; !rc && i < ws->n; i++)
         rc = init_worker(ws, &ws->w[i], err);
     if (!rc)
         rc = open_listeners(ws, err);
+    if (!rc)
+        rc = sb_health_checker_start(settings, ws->health, &ws->checker, err);
     if (!rc)
         rc = start_threads(ws, err);
     if (rc) {
@@ -553,6 +575,11 @@ void sb_workers_stop(struct sb_workers *ws, int64_t drain_ms)
         pthread_join(ws->w[i].thread, NULL);
     }
     free_workers(ws);
+}
+
+struct sb_health_checker *sb_workers_health(const struct sb_workers *ws)
+{
+    return ws->checker;
 }
 
 unsigned sb_workers_count(const struct sb_workers *ws)

@@ -18,6 +18,7 @@
 
 #include "shared/err.h"
 
+struct sb_health_checker;
 struct sb_settings;
 struct sb_snapshot;
 struct sb_workers;
@@ -52,6 +53,9 @@ int sb_workers_ended_fd(const struct sb_workers *ws);
 /* Ends the threads, after waiting at most drain_ms for exchanges (0: cuts them off), and frees
  * everything. Snapshots still held are retired on the way, by the caller's thread. Blocks. */
 void sb_workers_stop(struct sb_workers *ws, int64_t drain_ms);
+
+/* Who knows the health of upstreams (dataplane/upstream/health_checker.h). */
+struct sb_health_checker *sb_workers_health(const struct sb_workers *ws);
 
 unsigned sb_workers_count(const struct sb_workers *ws);
 void sb_workers_stats(const struct sb_workers *ws, struct sb_proxy_stats *out);

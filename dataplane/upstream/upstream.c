@@ -13,6 +13,7 @@
 
 #include "dataplane/http/downstream.h"
 #include "dataplane/upstream/balancer.h"
+#include "dataplane/upstream/balancer_hash.h"
 #include "dataplane/upstream/tls_client.h"
 #include "shared/log.h"
 #include "shared/map.h"
@@ -60,16 +61,9 @@ static void on_resolved(struct sb_waiter *waiter)
     sb_down_wake(x);
 }
 
-void sb_sockaddr_set_port(union sb_sockaddr *addr, uint16_t port)
-{
-    if (addr->sa.sa_family == AF_INET)
-        addr->in.sin_port = htons(port);
-    else
-        addr->in6.sin6_port = htons(port);
-}
-
 static enum sb_rc pick_name(struct sb_exchange *x, struct sb_resolver *r)
 {
+    const struct sb_resolved_record *record;
     struct sb_resolved found;
     enum sb_rc rc = sb_resolver_get(r, x->service->host, &x->pick.waiter, &found);
 
@@ -77,9 +71,17 @@ static enum sb_rc pick_name(struct sb_exchange *x, struct sb_resolver *r)
         return SB_INVALID;
     if (rc)
         return rc;
-    x->pick.addr = found.addrs[(*found.turn)++ % found.n];
-    sb_sockaddr_set_port(&x->pick.addr, x->service->port);
+    record = sb_resolved_turn(&found);
+    x->pick.addr = record->addr;
+    if (record->port) /* an SRV record knows better */
+        x->pick.port = record->port;
+    sb_address_set_port(&x->pick.addr, x->pick.port);
     return SB_OK;
+}
+
+static uint32_t hash_of(void *request, const struct sb_hash_inputs *inputs)
+{
+    return sb_hash_of(request, inputs);
 }
 
 enum sb_rc sb_upstream_pick(struct sb_exchange *x)
@@ -90,7 +92,7 @@ enum sb_rc sb_upstream_pick(struct sb_exchange *x)
 
     p->waiter.ready = on_resolved;
     if (x->upstream)
-        return sb_balancer_pick(ups->balancer, x);
+        return sb_balancer_pick(ups->balancer, x->upstream, p, hash_of, x);
     p->name = s->host;
     p->port = s->port;
     p->is_ip = sb_address_parse(s->host, s->port, &p->addr);
@@ -100,7 +102,21 @@ enum sb_rc sb_upstream_pick(struct sb_exchange *x)
 void sb_upstream_done(struct sb_exchange *x)
 {
     if (x->pick.address)
-        sb_balancer_done(x);
+        sb_balancer_done(&x->pick);
+}
+
+void sb_upstream_report(struct sb_exchange *x, enum sb_try_end end)
+{
+    sb_balancer_report(&x->pick, end);
+}
+
+/* A 504 is a timeout, whoever said it. */
+void sb_upstream_report_status(struct sb_exchange *x, int status)
+{
+    if (status == 504)
+        sb_balancer_report(&x->pick, SB_TRY_TIMEOUT);
+    else
+        sb_balancer_report_status(&x->pick, status);
 }
 
 /* -- Host -- */

@@ -32,7 +32,7 @@ struct sb_pick {
     struct sb_ring *ring;       /* the balancer that picked; NULL: no upstream entity */
     struct sb_address *address; /* what it picked */
     int64_t picked_ms;
-    bool hashed, has_hash; /* consistent hashing: the value is taken once a request */
+    bool hashed; /* consistent hashing: the value is taken once a request */
     uint32_t hash;
     uint8_t
         ntried; /* addresses that this request was sent to: others are better for the next try */
@@ -60,6 +60,14 @@ void sb_upstreams_free(struct sb_upstreams *ups);
 SB_MUST enum sb_rc sb_upstream_pick(struct sb_exchange *x);
 /* The try is over: lets go of what the pick holds. */
 void sb_upstream_done(struct sb_exchange *x);
+
+/* What passive health checks hear, before the try is over (reference/proxy-balancer.md 6.4). */
+enum sb_try_end { SB_TRY_BROKEN, SB_TRY_TIMEOUT };
+
+/* The try broke, and another one follows. */
+void sb_upstream_report(struct sb_exchange *x, enum sb_try_end end);
+/* The last try's: the upstream's status, or the 502 or 504 that we answer in its place. */
+void sb_upstream_report_status(struct sb_exchange *x, int status);
 
 /* A connection to x->pick: from the pool, or a new one that is still connecting. NULL: cannot even
  * start. */
