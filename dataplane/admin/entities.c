@@ -646,6 +646,7 @@ const struct sb_endpoint *sb_entity_endpoints(struct sb_arena *a, const struct s
     add_table(&list, sb_info_endpoints);
     add_table(&list, sb_config_endpoints);
     add_table(&list, sb_special_endpoints);
+    add_table(&list, sb_target_endpoints);
     for (const struct sb_entity *const *kind = sb_entities(); *kind; kind++)
         if (!((*kind)->flags & SB_E_NO_API) && (*kind)->path &&
             (!(*kind)->plugin || sb_admin_plugin_enabled(node, sb_str_c((*kind)->plugin))))

@@ -59,6 +59,7 @@ void sb_admin_answer(struct sb_call *c);
 extern const struct sb_endpoint sb_info_endpoints[];    /* /, /status, /cache ... */
 extern const struct sb_endpoint sb_config_endpoints[];  /* /config */
 extern const struct sb_endpoint sb_special_endpoints[]; /* of entities with ways of their own */
+extern const struct sb_endpoint sb_target_endpoints[];  /* targets and their health */
 extern const struct sb_endpoint sb_status_endpoints[];  /* of the status listener */
 extern const struct sb_endpoint sb_status_target_endpoints[]; /* ... without a database */
 

@@ -1,6 +1,5 @@
 /* special.c - entities whose endpoints go ways of their own (reference/admin-api.md 4).
  *
- *   targets        only below their upstream, newest first; PUT does what PATCH does
  *   tags           rows that no one writes: they follow from the tags of everything else
  *   acls           are named by their group below their consumer
  *   consumers      can be asked for by custom_id
@@ -26,123 +25,6 @@ static void nothing_here(struct sb_call *c, const struct sb_endpoint *e)
 {
     (void)e;
     sb_answer_not_found(c);
-}
-
-/* -- targets ----------------------------------------------------------------------------------- */
-
-/* All targets of an upstream, in order of ids; NULL: answered. */
-static struct sb_value *all_targets(struct sb_entities *x, struct sb_str upstream_id)
-{
-    struct sb_store_page page = {
-        .size = 1000, .parent_field = "upstream", .parent_id = upstream_id};
-    struct sb_value *all = sb_value_array(x->c->arena), *rows, *row;
-    bool more = true;
-
-    while (more) {
-        if (!sb_entities_ok(
-                x, sb_store_list(x->store, &x->ctx, entity("targets"), &page, &rows, &more, &x->e)))
-            return NULL;
-        sb_array_each (row, rows)
-            sb_array_push(x->c->arena, all, row);
-        if (rows->count)
-            page.after_id = sb_value_str_at(rows->items[rows->count - 1], "id");
-    }
-    return all;
-}
-
-static int newest_first(const void *a, const void *b)
-{
-    const struct sb_value *x = *(struct sb_value *const *)a, *y = *(struct sb_value *const *)b;
-    int order = sb_value_cmp(sb_get(y, "created_at"), sb_get(x, "created_at"));
-
-    return order ? order : sb_value_cmp(sb_get(y, "id"), sb_get(x, "id"));
-}
-
-static void list_targets(struct sb_entities *x, const struct sb_value *upstream)
-{
-    struct sb_value *all = all_targets(x, sb_value_str_at(upstream, "id")), *rows;
-    const struct sb_arg *offset = sb_call_arg(x->c, "offset");
-    struct sb_str next = SB_STR(""), path;
-    int64_t from = 0;
-    int size;
-
-    if (!all || !sb_entities_size(x, &size))
-        return;
-    if (offset && (!sb_str_int(offset->value, &from) || from < 0)) {
-        x->e = (struct sb_kong_error){
-            .code = SB_KONG_INVALID_OFFSET,
-            .message = sb_arena_printf(x->c->arena, "'%.*s' is not a valid offset: not a number",
-                                       SB_ARG(offset->value))};
-        sb_answer_error(x->c, &x->e);
-        return;
-    }
-    qsort(all->items, all->count, sizeof *all->items, newest_first);
-    rows = sb_value_array(x->c->arena);
-    for (int64_t i = from; i < all->count && i < from + size; i++)
-        sb_array_push(x->c->arena, rows, all->items[i]);
-    if (from + size < all->count)
-        next = sb_arena_printf(x->c->arena, "%lld", (long long)(from + size));
-    path = sb_arena_printf(x->c->arena, "/upstreams/%.*s/targets",
-                           SB_ARG(sb_url_encode(x->c->arena, x->c->params[0])));
-    sb_entities_page(x->c, rows, path, next, false);
-}
-
-static void targets(struct sb_call *c, const struct sb_endpoint *e)
-{
-    struct sb_endpoint nested = *e;
-    struct sb_entities x = {0};
-    struct sb_value *upstream;
-
-    nested.kind = entity("targets");
-    nested.parent = entity("upstreams");
-    nested.foreign = sb_field_find(nested.kind->fields, SB_STR("upstream"));
-    if (c->method == SB_POST || c->nsegments == 4) { /* .../targets/all is the plain list */
-        sb_entities_nested(c, &nested);
-        return;
-    }
-    if (!sb_entities_open(c, &x))
-        return;
-    upstream = sb_entities_find(&x, nested.parent, c->params[0]);
-    if (upstream)
-        list_targets(&x, upstream);
-}
-
-/* By id, or by host:port within the upstream. */
-static struct sb_value *find_target(struct sb_entities *x, const struct sb_value *upstream,
-                                    struct sb_str text)
-{
-    struct sb_value *all = all_targets(x, sb_value_str_at(upstream, "id")), *row;
-
-    if (!all)
-        return NULL;
-    sb_array_each (row, all)
-        if (sb_str_ieq(sb_value_str_at(row, "id"), text) ||
-            sb_str_eq(sb_value_str_at(row, "target"), text))
-            return row;
-    sb_answer_not_found(x->c);
-    return NULL;
-}
-
-static void target(struct sb_call *c, const struct sb_endpoint *e)
-{
-    struct sb_entities x = {0};
-    struct sb_value *upstream, *found;
-    struct sb_store_key key = {"id", {0}};
-
-    (void)e;
-    if (!sb_entities_open(c, &x))
-        return;
-    upstream = sb_entities_find(&x, entity("upstreams"), c->params[0]);
-    found = upstream ? find_target(&x, upstream, c->params[1]) : NULL;
-    if (!found)
-        return;
-    key.value = sb_value_str_at(found, "id");
-    if (c->method & (SB_GET | SB_HEAD))
-        sb_answer(c, 200, found);
-    else if (c->method == SB_DELETE)
-        sb_entities_delete(&x, entity("targets"), key);
-    else
-        sb_entities_update(&x, entity("targets"), key, sb_entities_input(&x, entity("targets")));
 }
 
 /* -- tags -------------------------------------------------------------------------------------- */
@@ -426,26 +308,12 @@ static void certificate(struct sb_call *c, const struct sb_endpoint *e)
 }
 
 const struct sb_endpoint sb_special_endpoints[] = {
-    {"/targets", SB_GET | SB_POST | WHOLE, nothing_here},
-    {"/targets/{targets}", SB_POST | WHOLE, nothing_here},
-    {"/targets/{targets}/upstream", SB_POST | WHOLE, nothing_here},
     {"/snis/{snis}/certificate", SB_POST | WHOLE, nothing_here},
-    {"/upstreams/{upstreams}/targets", SB_GET | SB_POST, targets},
-    {"/upstreams/{upstreams}/targets/all", SB_GET, targets},
-    {"/upstreams/{upstreams}/targets/{targets}", WHOLE, target},
     {"/consumers/{consumers}/acls/{acls}", WHOLE, acl},
     {"/tags", SB_GET | SB_POST, tags},
     {"/tags/{tags}", SB_GET, tags},
     {"/consumers", SB_GET | SB_POST, consumers},
     {"/plugins/{plugins}", WHOLE, plugin},
     {"/certificates/{certificates}", WHOLE, certificate},
-    {NULL},
-};
-
-/* What the status listener of a node without a database shows. */
-const struct sb_endpoint sb_status_target_endpoints[] = {
-    {"/upstreams/{upstreams}/targets", SB_GET, targets},
-    {"/upstreams/{upstreams}/targets/all", SB_GET, targets},
-    {"/upstreams/{upstreams}/targets/{targets}", SB_GET, target},
     {NULL},
 };
