@@ -190,8 +190,7 @@ static OCSP_RESPONSE *ask(const struct staple *e)
     if (request && OSSL_HTTP_parse_url(e->url, NULL, NULL, &host, &port, NULL, &path, NULL, NULL))
         answer = OSSL_HTTP_transfer(NULL, host, port, path, 0, NULL, NULL, NULL, NULL, NULL, NULL,
                                     0, NULL, "application/ocsp-request", request,
-                                    "application/ocsp-response", 1, RESPONSE_MAX, ASK_TIMEOUT_S,
-                                    0);
+                                    "application/ocsp-response", 1, RESPONSE_MAX, ASK_TIMEOUT_S, 0);
     if (answer)
         response = ASN1_item_d2i_bio(ASN1_ITEM_rptr(OCSP_RESPONSE), answer, NULL);
     BIO_free(answer);

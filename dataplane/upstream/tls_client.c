@@ -1,31 +1,50 @@
 #include "dataplane/upstream/tls_client.h"
 
+#include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "dataplane/listen/tls_files.h"
+#include "dataplane/upstream/resolver.h"
 #include "shared/arena.h"
 #include "shared/buf.h"
 #include "shared/digest.h"
 #include "shared/log.h"
 #include "shared/map.h"
 
-enum { CLIENTS_MAX = 1024, KEY_MAX = 512 };
+enum { CLIENTS_MAX = 1024, KEY_MAX = 512, SESSIONS_MAX = 1024 };
 
 struct sb_tls_client {
+    struct sb_tls_clients *all;
+    uint64_t serial;   /* no two clients ever have the same, also not one after the other */
     struct sb_str key; /* behind the struct */
     SSL_CTX *ctx;
     bool verify;
     char text[];
 };
 
+/* Whom a session is with: an SSL carries one, and each session that was kept. */
+struct peer {
+    struct sb_tls_clients *all;
+    SSL_SESSION *session;      /* of those kept */
+    bool named;                /* the certificate is checked for a name by OpenSSL */
+    char ip[INET6_ADDRSTRLEN]; /* and by us for an address; "": none */
+    struct sb_str key;
+    char text[]; /* client's serial, address, name */
+};
+
 struct sb_tls_clients {
     struct sb_map by_key;
-    bool verify;   /* nginx_proxy_proxy_ssl_verify */
-    char *trusted; /* nginx_proxy_proxy_ssl_trusted_certificate; NULL: none */
-    int depth;
+    struct sb_map sessions; /* key -> struct peer */
+    uint64_t serial;
+    bool verify;   /* proxy_ssl_verify */
+    char *trusted; /* proxy_ssl_trusted_certificate; NULL: none */
+    int depth, min_version, max_version;
+    char *ciphers; /* proxy_ssl_ciphers; NULL: OpenSSL's */
+    bool reuse, weak;
     struct sb_certificate own; /* client_ssl; key NULL: off */
 };
 
@@ -61,21 +80,84 @@ static void load_own(struct sb_tls_clients *t, const struct sb_settings *s)
     sb_arena_free(a);
 }
 
+static char *copy_text(const char *text)
+{
+    size_t len = strlen(text) + 1;
+
+    return memcpy(sb_xmalloc(len), text, len);
+}
+
+/* "TLSv1.2 TLSv1.3": the lowest and the highest of them. */
+static void load_protocols(struct sb_tls_clients *t, const char *text)
+{
+    static const struct {
+        const char *name;
+        int version;
+    } versions[] = {
+        {"TLSv1", TLS1_VERSION},
+        {"TLSv1.1", TLS1_1_VERSION},
+        {"TLSv1.2", TLS1_2_VERSION},
+        {"TLSv1.3", TLS1_3_VERSION},
+    };
+    struct sb_str rest = sb_str_c(text), word;
+
+    while (sb_str_split(&rest, ' ', &word))
+        for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
+            if (!sb_str_is(word, versions[i].name))
+                continue;
+            if (!t->min_version || versions[i].version < t->min_version)
+                t->min_version = versions[i].version;
+            if (versions[i].version > t->max_version)
+                t->max_version = versions[i].version;
+        }
+}
+
+static const char *injected(const struct sb_settings *s, const char *name)
+{
+    char full[96];
+
+    snprintf(full, sizeof full, "proxy_ssl_%s", name);
+    return sb_tls_directive(s, "proxy", full);
+}
+
 struct sb_tls_clients *sb_tls_clients_new(const struct sb_settings *settings)
 {
     struct sb_tls_clients *t = sb_xcalloc(1, sizeof *t);
-    const char *verify = sb_settings_str(settings, "nginx_proxy_proxy_ssl_verify");
-    const char *trusted = sb_settings_str(settings, "nginx_proxy_proxy_ssl_trusted_certificate");
+    const char *verify = injected(settings, "verify"), *depth = injected(settings, "verify_depth"),
+               *trusted = injected(settings, "trusted_certificate"),
+               *protocols = injected(settings, "protocols"),
+               *ciphers = injected(settings, "ciphers"),
+               *reuse = injected(settings, "session_reuse"),
+               *suite = sb_settings_str(settings, "ssl_cipher_suite");
 
     t->verify = verify && strcmp(verify, "on") == 0;
-    t->depth = 1;
-    if (trusted) {
-        t->trusted = sb_xmalloc(strlen(trusted) + 1);
-        memcpy(t->trusted, trusted, strlen(trusted) + 1);
-    }
+    t->depth = depth ? atoi(depth) : 1;
+    t->reuse = !reuse || strcmp(reuse, "off") != 0;
+    t->weak = suite && strcmp(suite, "old") == 0;
+    if (trusted)
+        t->trusted = copy_text(trusted);
+    if (ciphers)
+        t->ciphers = copy_text(ciphers);
+    if (protocols)
+        load_protocols(t, protocols);
     if (sb_settings_bool(settings, "client_ssl"))
         load_own(t, settings);
     return t;
+}
+
+static void free_peer(struct peer *p)
+{
+    SSL_SESSION_free(p->session);
+    free(p);
+}
+
+static void free_sessions(struct sb_tls_clients *t)
+{
+    struct sb_map_slot *slot;
+
+    sb_map_each (slot, &t->sessions)
+        free_peer(slot->value);
+    sb_map_release(&t->sessions);
 }
 
 static void free_clients(struct sb_tls_clients *t)
@@ -89,6 +171,7 @@ static void free_clients(struct sb_tls_clients *t)
         free(c);
     }
     sb_map_release(&t->by_key);
+    free_sessions(t);
 }
 
 void sb_tls_clients_free(struct sb_tls_clients *t)
@@ -100,6 +183,7 @@ void sb_tls_clients_free(struct sb_tls_clients *t)
     EVP_PKEY_free(t->own.key);
     sk_X509_pop_free(t->own.chain, X509_free);
     free(t->trusted);
+    free(t->ciphers);
     free(t);
 }
 
@@ -157,17 +241,100 @@ static size_t make_key(const struct wants *w, char out[KEY_MAX])
     return n;
 }
 
+/* -- sessions that may be resumed -- */
+
+static void free_peer_of(void *parent, void *p, CRYPTO_EX_DATA *data, int index, long argl,
+                         void *argp)
+{
+    (void)parent, (void)data, (void)index, (void)argl, (void)argp;
+    free(p);
+}
+
+static int peer_index_made;
+
+static void make_peer_index(void)
+{
+    peer_index_made = SSL_get_ex_new_index(0, NULL, NULL, NULL, free_peer_of);
+}
+
+static int peer_index(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, make_peer_index);
+    return peer_index_made;
+}
+
+/* OpenSSL's callback, for a session that can be resumed: also in the middle of a connection's life
+ * (TLS 1.3). 1: the session is ours now. */
+static int keep_session(SSL *ssl, SSL_SESSION *session)
+{
+    const struct peer *with = SSL_get_ex_data(ssl, peer_index());
+    struct sb_tls_clients *t = with->all;
+    struct peer *p = sb_map_get(&t->sessions, with->key);
+
+    if (!p) {
+        if (t->sessions.count >= SESSIONS_MAX) /* peers come and go: start over */
+            free_sessions(t);
+        p = sb_xcalloc(1, sizeof *p + with->key.len);
+        memcpy(p->text, with->text, with->key.len);
+        p->key = sb_str_n(p->text, with->key.len);
+        sb_map_set(&t->sessions, p->key, p);
+    }
+    SSL_SESSION_free(p->session);
+    p->session = session;
+    return 1;
+}
+
+/* -- the other side's certificate -- */
+
+/* A name is OpenSSL's to check (SSL_set1_host). An address is in the certificate as such, or, as
+ * nginx looks for it, as if it were a name. */
+static int verify(X509_STORE_CTX *ctx, void *arg)
+{
+    const SSL *ssl = X509_STORE_CTX_get_ex_data(ctx, SSL_get_ex_data_X509_STORE_CTX_idx());
+    const struct peer *p = SSL_get_ex_data(ssl, peer_index());
+    X509 *cert = X509_STORE_CTX_get0_cert(ctx);
+
+    (void)arg;
+    if (X509_verify_cert(ctx) <= 0)
+        return 0;
+    if (p->named || (p->ip[0] && (X509_check_ip_asc(cert, p->ip, 0) == 1 ||
+                                  X509_check_host(cert, p->ip, 0, 0, NULL) == 1)))
+        return 1;
+    X509_STORE_CTX_set_error(ctx, p->ip[0] ? X509_V_ERR_IP_ADDRESS_MISMATCH
+                                           : X509_V_ERR_HOSTNAME_MISMATCH);
+    return 0;
+}
+
+const char *sb_tls_client_trouble(const SSL *ssl)
+{
+    long result = SSL_get_verify_result(ssl);
+
+    return result == X509_V_OK ? NULL : X509_verify_cert_error_string(result);
+}
+
 static bool configure(struct sb_tls_clients *t, SSL_CTX *ctx, const struct wants *w)
 {
     const struct sb_certificate *cert = w->cert;
 
-    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_session_cache_mode(
+        ctx, t->reuse ? SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL : SSL_SESS_CACHE_OFF);
+    SSL_CTX_sess_set_new_cb(ctx, keep_session);
+    if (t->weak)
+        SSL_CTX_set_security_level(ctx, 0);
+    if (t->min_version && (!SSL_CTX_set_min_proto_version(ctx, t->min_version) ||
+                           !SSL_CTX_set_max_proto_version(ctx, t->max_version)))
+        return false;
+    if (t->ciphers && !SSL_CTX_set_cipher_list(ctx, t->ciphers))
+        return false;
     if (cert && cert->cert && cert->key &&
         !SSL_CTX_use_cert_and_key(ctx, cert->cert, cert->key, cert->chain, 1))
         return false;
     if (!w->verify)
         return true;
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    SSL_CTX_set_cert_verify_callback(ctx, verify, NULL);
     SSL_CTX_set_verify_depth(ctx, w->depth);
     if (w->s->ca_store)
         SSL_CTX_set1_cert_store(ctx, w->s->ca_store);
@@ -197,6 +364,8 @@ struct sb_tls_client *sb_tls_client_for(struct sb_tls_clients *t, const struct s
         return NULL;
     }
     c = sb_xcalloc(1, sizeof *c + len);
+    c->all = t;
+    c->serial = ++t->serial;
     c->ctx = ctx;
     c->verify = w.verify;
     memcpy(c->text, key, len);
@@ -207,22 +376,65 @@ struct sb_tls_client *sb_tls_client_for(struct sb_tls_clients *t, const struct s
 
 struct sb_str sb_tls_client_key(const struct sb_tls_client *c)
 {
-    return c->key;
+    return sb_str_n((const char *)&c->serial, sizeof c->serial);
 }
 
-SSL *sb_tls_client_session(struct sb_tls_client *c, struct sb_str sni)
+/* -- connecting -- */
+
+static struct peer *new_peer(struct sb_tls_client *c, struct sb_str name,
+                             const union sb_sockaddr *addr)
+{
+    bool v4 = addr->sa.sa_family == AF_INET;
+    const void *ip = v4 ? (const void *)&addr->in.sin_addr : &addr->in6.sin6_addr;
+    size_t ip_len = v4 ? sizeof addr->in.sin_addr : sizeof addr->in6.sin6_addr;
+    uint16_t port = v4 ? addr->in.sin_port : addr->in6.sin6_port;
+    struct peer *p = sb_xcalloc(1, sizeof *p + sizeof c->serial + sizeof port + ip_len + name.len);
+    char *to = p->text;
+
+    p->all = c->all;
+    to = (char *)memcpy(to, &c->serial, sizeof c->serial) + sizeof c->serial;
+    to = (char *)memcpy(to, &port, sizeof port) + sizeof port;
+    to = (char *)memcpy(to, ip, ip_len) + ip_len;
+    memcpy(to, name.p, name.len);
+    p->key = sb_str_n(p->text, (size_t)(to - p->text) + name.len);
+    return p;
+}
+
+/* The address that a name is, as text without brackets; "" where it is none. */
+static void address_of(struct sb_str name, char out[INET6_ADDRSTRLEN])
+{
+    unsigned char binary[16];
+
+    if (name.len > 2 && name.p[0] == '[' && name.p[name.len - 1] == ']')
+        name = sb_str_n(name.p + 1, name.len - 2);
+    out[0] = '\0';
+    if (name.len == 0 || name.len >= INET6_ADDRSTRLEN)
+        return;
+    memcpy(out, name.p, name.len);
+    out[name.len] = '\0';
+    if (inet_pton(AF_INET, out, binary) != 1 && inet_pton(AF_INET6, out, binary) != 1)
+        out[0] = '\0';
+}
+
+SSL *sb_tls_client_session(struct sb_tls_client *c, struct sb_str name,
+                           const union sb_sockaddr *addr)
 {
     SSL *ssl = SSL_new(c->ctx);
-    char name[256];
+    struct peer *p = new_peer(c, name, addr);
+    const struct peer *known = sb_map_get(&c->all->sessions, p->key);
+    char text[256];
 
     sb_assert(ssl);
     SSL_set_connect_state(ssl);
-    if (sni.len && sni.len < sizeof name) {
-        memcpy(name, sni.p, sni.len);
-        name[sni.len] = '\0';
-        SSL_set_tlsext_host_name(ssl, name);
-        if (c->verify)
-            SSL_set1_host(ssl, name);
+    SSL_set_ex_data(ssl, peer_index(), p);
+    if (known && SSL_SESSION_is_resumable(known->session))
+        SSL_set_session(ssl, known->session);
+    address_of(name, p->ip);
+    if (!p->ip[0] && name.len && name.len < sizeof text) {
+        memcpy(text, name.p, name.len);
+        text[name.len] = '\0';
+        SSL_set_tlsext_host_name(ssl, text);
+        p->named = c->verify && SSL_set1_host(ssl, text) == 1;
     }
     return ssl;
 }

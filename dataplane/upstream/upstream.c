@@ -170,21 +170,15 @@ size_t sb_upstream_host(const struct sb_exchange *x, char out[SB_UPSTREAM_HOST_M
     return len > SB_UPSTREAM_HOST_MAX ? 0 : len;
 }
 
-/* Server name indication; empty: none is sent. */
+/* The name that TLS is about: SNI, and what the certificate must be for. An address is not sent. */
 static struct sb_str sni_of(const struct sb_exchange *x)
 {
-    union sb_sockaddr addr;
     struct sb_str name;
     bool is_ip;
 
-    if (x->route->preserve_host && x->req.host.len) {
-        if (!sb_http_host_valid(x->req.host, &name))
-            return SB_STR("");
-        is_ip = sb_address_parse(name, 0, &addr);
-    } else {
-        name = host_name(x, &is_ip);
-    }
-    return is_ip ? SB_STR("") : name;
+    if (x->route->preserve_host && x->req.host.len)
+        return sb_http_host_valid(x->req.host, &name) ? name : SB_STR("");
+    return host_name(x, &is_ip);
 }
 
 /* -- pools -- */
@@ -216,9 +210,11 @@ static void key_str(struct key *k, struct sb_str s)
 static void make_key(const struct sb_exchange *x, struct sb_tls_client *tls, struct key *k)
 {
     const union sb_sockaddr *a = &x->pick.addr;
+    char protocol = (char)x->service->protocol;
 
     k->len = 0;
     k->full = false;
+    key_add(k, &protocol, 1);
     if (a->sa.sa_family == AF_INET) {
         key_add(k, &a->in.sin_port, sizeof a->in.sin_port);
         key_add(k, &a->in.sin_addr, sizeof a->in.sin_addr);
@@ -342,7 +338,7 @@ static struct sb_upconn *connect_new(struct sb_exchange *x, struct sb_pool *p,
     sb_timer_init(&u->timer, on_idle_timer);
     p->total++;
     if (tls)
-        sb_io_set_ssl(&u->io, sb_tls_client_session(tls, sni_of(x)));
+        sb_io_set_ssl(&u->io, sb_tls_client_session(tls, sni_of(x), &x->pick.addr));
     sb_count(&x->w->stats.upstream_connects, 1);
     return u;
 }
@@ -393,6 +389,7 @@ enum sb_rc sb_upstream_connect(struct sb_upconn *u)
 {
     int e = 0;
     socklen_t len = sizeof e;
+    const char *why;
     enum sb_rc rc;
 
     if (u->io.hup || u->io.failed)
@@ -408,6 +405,8 @@ enum sb_rc sb_upstream_connect(struct sb_upconn *u)
     rc = sb_io_handshake(&u->io);
     if (rc == SB_OK)
         u->connecting = u->handshaking = false;
+    else if (rc != SB_AGAIN && (why = sb_tls_client_trouble(u->io.ssl)))
+        sb_error("TLS to %.*s: the certificate is refused: %s", SB_ARG(u->x->pick.name), why);
     return rc;
 }
 
