@@ -384,8 +384,8 @@ bool sb_answer_gather(struct sb_exchange *x, struct sb_gather *g)
     for (int i = 0; i < body.n; i++)
         len += body.iov[i].iov_len;
     status_line(x, g);
-    if (type.len && !sb_change_find(x->response_changes, SB_STR("Content-Type")))
-        sb_gather_header(g, SB_STR("Content-Type"), type);
+    if (type.len)
+        sb_response_type(x, type, g);
     if (x->status != 204 && x->status != 304) {
         sb_gather_lit(g, "Content-Length: ");
         sb_gather_uint(g, len);

@@ -227,6 +227,7 @@ bool sb_response_collected(struct sb_exchange *x, struct sb_gather *g);
 void sb_response_eof(struct sb_exchange *x,
                      struct sb_gather *g); /* a body that ends so has ended */
 /* Parts that answers share. */
+void sb_response_type(const struct sb_exchange *x, struct sb_str type, struct sb_gather *g);
 bool sb_response_filter(struct sb_exchange *x, struct sb_chunk *c); /* the body filters, if any */
 void sb_response_tokens(struct sb_exchange *x, struct sb_str via, struct sb_gather *g);
 void sb_response_connection(struct sb_exchange *x, struct sb_gather *g);

@@ -109,20 +109,25 @@ static bool wants_charset(const struct sb_exchange *x, struct sb_str type)
     return false;
 }
 
+void sb_response_type(const struct sb_exchange *x, struct sb_str type, struct sb_gather *g)
+{
+    if (x->response_changes && sb_change_find(x->response_changes, SB_STR("content-type")))
+        return;
+    sb_gather_lit(g, "Content-Type: ");
+    sb_gather_str(g, type);
+    if (wants_charset(x, type) && charset(x).len) {
+        sb_gather_lit(g, "; charset=");
+        sb_gather_str(g, charset(x));
+    }
+    sb_gather_lit(g, "\r\n");
+}
+
 static void content_headers(struct sb_exchange *x, struct sb_gather *g)
 {
     struct sb_str type = sb_http_get(&x->resp, SB_H_CONTENT_TYPE);
 
-    if (type.p &&
-        !(x->response_changes && sb_change_find(x->response_changes, SB_STR("content-type")))) {
-        sb_gather_lit(g, "Content-Type: ");
-        sb_gather_str(g, type);
-        if (wants_charset(x, type) && charset(x).len) {
-            sb_gather_lit(g, "; charset=");
-            sb_gather_str(g, charset(x));
-        }
-        sb_gather_lit(g, "\r\n");
-    }
+    if (type.p)
+        sb_response_type(x, type, g);
     if (x->chunk_out) {
         sb_gather_lit(g, "Transfer-Encoding: chunked\r\n");
     } else if (x->collected) {

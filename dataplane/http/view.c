@@ -130,5 +130,5 @@ void sb_exchange_answer_message(struct sb_exchange *x, int status, struct sb_str
     if (message.len)
         sb_object_set(a, body, SB_STR("message"), sb_value_str(a, message));
     sb_exchange_answer(x, status, SB_STR("application/json; charset=utf-8"),
-                       sb_json_text(a, body, SB_JSON_SLASH), NULL, 0);
+                       sb_json_text(a, body, 0), NULL, 0);
 }

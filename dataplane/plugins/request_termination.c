@@ -37,7 +37,7 @@ static struct sb_str message_body(struct sb_arena *a, struct sb_str message)
     struct sb_value *body = sb_value_object(a);
 
     sb_object_set(a, body, SB_STR("message"), sb_value_str(a, message));
-    return sb_json_text(a, body, SB_JSON_SLASH);
+    return sb_json_text(a, body, 0);
 }
 
 static enum sb_rc compile(const struct sb_plugin_source *in, const void **out, struct sb_err *err)
