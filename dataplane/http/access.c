@@ -8,6 +8,8 @@ enum sb_xstate sb_step_rewrite(struct sb_exchange *x)
         return SB_X_ROUTE;
     case SB_AGAIN:
         return sb_step_wait_for_hook(x);
+    case SB_IO:
+        return sb_step_body_failed(x, x->body_lost);
     default:
         return SB_X_ANSWER;
     }
@@ -140,6 +142,8 @@ enum sb_xstate sb_step_access(struct sb_exchange *x)
         break;
     case SB_AGAIN:
         return sb_step_wait_for_hook(x);
+    case SB_IO:
+        return sb_step_body_failed(x, x->body_lost);
     default:
         return SB_X_ANSWER;
     }

@@ -432,11 +432,10 @@ const struct sb_header_change *sb_change_find(const struct sb_header_change *lis
     return NULL;
 }
 
-/* Beside what the response has of that name. */
-void sb_exchange_add_header(struct sb_exchange *x, struct sb_str name, struct sb_str value)
+/* Beside what there is of that name. */
+static void add_beside(struct sb_exchange *x, struct sb_header_change **last, struct sb_str name,
+                       struct sb_str value)
 {
-    struct sb_header_change **last = &x->response_changes;
-
     sb_exchange_add_change(x, last, name, value);
     while ((*last)->next)
         last = &(*last)->next;
@@ -447,7 +446,7 @@ void sb_exchange_set_cookie(struct sb_exchange *x, struct sb_str name, struct sb
 {
     struct sb_header_change *c;
 
-    sb_exchange_add_header(x, SB_STR("Set-Cookie"), value);
+    sb_exchange_add_response_header(x, SB_STR("Set-Cookie"), value);
     for (c = x->response_changes; c->next; c = c->next)
         ;
     c->cookie = sb_arena_str(sb_exchange_arena(x), name);
@@ -468,21 +467,37 @@ bool sb_change_replaces(const struct sb_header_change *list, struct sb_str name,
     return false;
 }
 
+void sb_exchange_add_response_header(struct sb_exchange *x, struct sb_str name, struct sb_str value)
+{
+    add_beside(x, &x->response_changes, name, value);
+}
+
+void sb_exchange_add_upstream_header(struct sb_exchange *x, struct sb_str name, struct sb_str value)
+{
+    add_beside(x, &x->request_changes, name, value);
+}
+
+/* In place of all that was said of that name before. */
 static void set_change(struct sb_exchange *x, struct sb_header_change **list, struct sb_str name,
                        struct sb_str value)
 {
-    for (struct sb_header_change *c = *list; c; c = c->next) {
-        if (c->add || !sb_str_ieq(c->name, name))
-            continue;
-        c->value = value.p ? sb_arena_str(sb_exchange_arena(x), value) : value;
-        return;
+    struct sb_header_change **at = list;
+
+    while (*at) {
+        if (sb_str_ieq((*at)->name, name))
+            *at = (*at)->next;
+        else
+            at = &(*at)->next;
     }
     sb_exchange_add_change(x, list, name, value);
 }
 
 void sb_exchange_set_upstream_header(struct sb_exchange *x, struct sb_str name, struct sb_str value)
 {
-    set_change(x, &x->request_changes, name, value);
+    if (sb_str_ieq(name, SB_STR("host")))
+        x->up.host = sb_arena_str(sb_exchange_arena(x), value);
+    else
+        set_change(x, &x->request_changes, name, value);
 }
 
 void sb_exchange_set_response_header(struct sb_exchange *x, struct sb_str name, struct sb_str value)
@@ -555,7 +570,7 @@ const struct sb_route *sb_exchange_route(const struct sb_exchange *x)
 
 const struct sb_service *sb_exchange_service(const struct sb_exchange *x)
 {
-    return x->service;
+    return x->route ? x->route->service : NULL;
 }
 
 struct sb_str sb_exchange_method(const struct sb_exchange *x)

@@ -263,6 +263,38 @@ enum sb_rc sb_body_store(struct sb_exchange *x)
     return SB_OK;
 }
 
+void sb_body_replace(struct sb_exchange *x)
+{
+    struct sb_request_body *b = &x->body;
+    union {
+        const char *in;
+        char *out;
+    } p = {.in = x->up.body.p};
+
+    sb_body_release(x);
+    b->mem_owned = false;
+    b->mem = p.out;
+    b->mem_len = b->received = x->up.body.len;
+    b->file_len = 0;
+}
+
+enum sb_rc sb_body_read_file(const struct sb_exchange *x, char *out)
+{
+    const struct sb_request_body *b = &x->body;
+    uint64_t at = 0;
+
+    while (at < b->file_len) {
+        ssize_t n = pread(b->fd, out + at, b->file_len - at, (off_t)at);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return SB_IO;
+        at += (uint64_t)n;
+    }
+    return SB_OK;
+}
+
 /* -- sending -- */
 
 bool sb_body_trails(const struct sb_exchange *x)

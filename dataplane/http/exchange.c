@@ -193,16 +193,24 @@ size_t sb_exchange_end(struct sb_exchange *x, char *received)
     sb_spool_release(x);
     if (x->in != x->inline_in)
         free(x->in);
-    sb_arena_free(x->arena);
+    if (x->arena)
+        sb_arena_clear(x->arena);
     sb_worker_unhold(w, x->hold);
     sb_timer_off(&x->timer);
-    if (w->exchanges.count >= KEEP_MAX)
+    if (w->exchanges.count >= KEEP_MAX) {
         sb_timer_remove(&x->timer, &w->wheel);
+        sb_arena_free(x->arena);
+    }
     sb_pool_give(&w->exchanges, x, KEEP_MAX);
     return n;
 }
 
 void sb_exchanges_release(struct sb_worker *w)
 {
-    sb_pool_release(&w->exchanges);
+    while (w->exchanges.first) {
+        struct sb_exchange *x = sb_pool_take(&w->exchanges, sizeof *x);
+
+        sb_arena_free(x->arena);
+        free(x);
+    }
 }

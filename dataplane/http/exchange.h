@@ -63,6 +63,13 @@ struct sb_header_change {
     struct sb_str cookie; /* of Set-Cookie: the upstream's cookie of that name goes; "" */
 };
 
+/* What plugins put in place of the client's words. p NULL: as it came. */
+struct sb_upstream_changes {
+    struct sb_str method, path, query, host;
+    struct sb_str body;
+    bool replaces_body;
+};
+
 /* The request's body on its way: unread bytes lie in x->rest or in the socket. */
 struct sb_request_body {
     struct sb_chunked chunked;
@@ -103,7 +110,6 @@ struct sb_exchange {
     struct sb_stream *stream; /* HTTP/2: its stream; NULL: it has the connection for itself */
     struct sb_worker *w;
     struct sb_hold *hold;
-    struct sb_arena *arena; /* made when first needed */
     int64_t start_us;
 
     /* The request */
@@ -119,6 +125,9 @@ struct sb_exchange {
     struct sb_str client_ip; /* after real-ip */
     struct sb_request_body body;
     struct sb_header_change *request_changes, *response_changes;
+    struct sb_upstream_changes up;
+    bool body_wanted;             /* a suspended hook waits for it */
+    enum sb_rc body_lost;         /* why it can't have it */
     struct sb_hook_state *states; /* of hooks that keep something */
 
     /* The route */
@@ -170,7 +179,8 @@ struct sb_exchange {
 
     char cleared[1];
 
-    struct sb_timer timer; /* hangs where it hung last */
+    struct sb_timer timer;  /* hangs where it hung last */
+    struct sb_arena *arena; /* made when first needed; empty between exchanges */
     const struct sb_plugin_instance *chosen_room[SB_X_SLOTS];
     char path_room[1024]; /* for normalised paths that fit */
     char host_room[256];
@@ -205,6 +215,10 @@ void sb_body_continue(struct sb_exchange *x); /* 100 Continue */
 SB_MUST enum sb_rc sb_body_read(struct sb_exchange *x, struct iovec *iov, int max, int *n);
 /* Stores all of it: SB_OK when complete. */
 SB_MUST enum sb_rc sb_body_store(struct sb_exchange *x);
+/* Of a stored body: x->up.body in its place. */
+void sb_body_replace(struct sb_exchange *x);
+/* Of a stored body: reads what lies in its file. SB_IO. */
+SB_MUST enum sb_rc sb_body_read_file(const struct sb_exchange *x, char *out);
 /* Whether it goes on with trailers, and so in chunks. A stored body does where Trailer announced
  * them: else it gets a length, as Kong does it, and they stay behind. */
 bool sb_body_trails(const struct sb_exchange *x);
@@ -240,7 +254,6 @@ struct sb_str sb_status_text(int status);
 /* A header that stays until the exchange ends. */
 void sb_exchange_add_change(struct sb_exchange *x, struct sb_header_change **list,
                             struct sb_str name, struct sb_str value);
-void sb_exchange_add_header(struct sb_exchange *x, struct sb_str name, struct sb_str value);
 /* Sets a cookie, beside others and in place of the upstream's of that name. value: with the name.
  */
 void sb_exchange_set_cookie(struct sb_exchange *x, struct sb_str name, struct sb_str value);

@@ -101,6 +101,8 @@ static enum sb_rc run_on(struct sb_exchange *x, enum sb_phase phase)
 
         if (rc == SB_AGAIN)
             return SB_AGAIN;
+        if (x->body_lost)
+            return SB_IO;
         if (rc)
             broke(x, h, phase);
         if (rc || (x->answer.status && phase != SB_PHASE_HEADER_FILTER))
@@ -109,12 +111,28 @@ static enum sb_rc run_on(struct sb_exchange *x, enum sb_phase phase)
     return x->answer.status ? SB_INVALID : SB_OK;
 }
 
+/* More of the body that a hook waits for; when it is there, or lost, the hook runs again. */
+static void return_to_body(struct sb_exchange *x)
+{
+    enum sb_rc rc = sb_body_store(x);
+
+    if (rc == SB_AGAIN && !x->timed_out)
+        return;
+    x->body_lost = rc == SB_AGAIN ? SB_TIMEOUT : rc;
+    x->body_wanted = x->suspended = false;
+    x->hook--;
+}
+
 enum sb_rc sb_hooks_run(struct sb_exchange *x, const struct sb_hooks *hooks, enum sb_phase phase)
 {
     enum sb_rc rc;
 
     if (!hooks || !hooks->phase[phase])
         return SB_OK;
+    if (x->suspended && x->body_wanted)
+        return_to_body(x);
+    if (x->body_lost)
+        return SB_IO;
     if (x->suspended)
         return SB_AGAIN;
     if (!x->hooks_begun) {
@@ -125,7 +143,8 @@ enum sb_rc sb_hooks_run(struct sb_exchange *x, const struct sb_hooks *hooks, enu
     x->hooks_begun = true;
     rc = run_on(x, phase);
     x->suspended = x->hooks_begun = rc == SB_AGAIN;
-    if (rc == SB_INVALID && phase == SB_PHASE_ACCESS) /* the rest does not run, but counts later */
+    if ((rc == SB_INVALID || rc == SB_IO) &&
+        phase == SB_PHASE_ACCESS) /* the rest does not run, but counts later */
         for (; x->hook->run; x->hook++)
             if (x->hook->slot)
                 (void)choose(x, x->hook);
@@ -147,6 +166,8 @@ void sb_exchange_resume_again(struct sb_exchange *x)
 /* A suspended exchange ends when its client leaves. */
 enum sb_xstate sb_step_wait_for_hook(struct sb_exchange *x)
 {
+    if (x->body_wanted)
+        return sb_step_wait(x, x->w->o->body_timeout_ms);
     sb_timer_off(&x->timer);
     return sb_down_gone(x) ? sb_step_abandon(x) : sb_step_wait_on(x);
 }

@@ -161,15 +161,19 @@ static bool request_line(struct sb_exchange *x, struct sb_gather *g)
 {
     size_t len, room;
 
-    sb_gather_str(g, x->req.method);
+    sb_gather_str(g, x->up.method.p ? x->up.method : x->req.method);
     sb_gather_lit(g, " ");
     room = (size_t)(g->end - g->at);
-    if (!sb_router_upstream_path(&x->match, x->path, g->at, room, &len))
-        return false;
-    sb_gather_wrote(g, len);
-    if (x->req.has_query) {
+    if (x->up.path.p) {
+        sb_gather_str(g, x->up.path);
+    } else {
+        if (!sb_router_upstream_path(&x->match, x->path, g->at, room, &len))
+            return false;
+        sb_gather_wrote(g, len);
+    }
+    if (x->up.query.p ? x->up.query.len > 0 : x->req.has_query) {
         sb_gather_lit(g, "?");
-        sb_gather_str(g, x->req.query);
+        sb_gather_str(g, x->up.query.p ? x->up.query : x->req.query);
     }
     sb_gather_lit(g, " HTTP/1.1\r\n");
     return true;
@@ -337,7 +341,7 @@ static void client_headers(struct sb_exchange *x, struct sb_gather *g)
         sb_gather_header(g, h->name, h->value);
     }
     for (const struct sb_header_change *c = x->request_changes; c; c = c->next)
-        if (c->value.p)
+        if (c->value.p && !(replaced >> sb_http_name(c->name) & 1))
             sb_gather_header(g, c->name, c->value);
 }
 

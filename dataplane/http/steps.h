@@ -52,8 +52,9 @@ enum sb_xstate sb_try_broke(struct sb_exchange *x, int status);
 /* More of the request's body, as far as it goes. Returns state while all is well. */
 enum sb_xstate sb_try_pump(struct sb_exchange *x, enum sb_xstate state);
 
-/* Runs a phase's hooks from where it stopped: SB_OK, SB_AGAIN, or SB_INVALID when one answered or
- * broke and x->answer says what the client gets. In header_filter all run also when one answers. */
+/* Runs a phase's hooks from where it stopped: SB_OK, SB_AGAIN, SB_INVALID when one answered or
+ * broke and x->answer says what the client gets, or SB_IO when the request's body was lost
+ * (x->body_lost). In header_filter all run also when one answers. */
 SB_MUST enum sb_rc sb_hooks_run(struct sb_exchange *x, const struct sb_hooks *hooks,
                                 enum sb_phase phase);
 /* The config that a row runs with in this exchange; false: it has nothing to do. Behind access. */

@@ -47,7 +47,7 @@ enum sb_xstate sb_step_pick(struct sb_exchange *x)
         return pick_failed(x, rc);
     (void)sb_now_ms(x->w);
     x->try_us = x->first_byte_us = x->w->now_us;
-    return x->body.complete && !x->body.stream ? SB_X_CONNECT : SB_X_BODY;
+    return x->body.complete && !x->body.stream && !x->up.replaces_body ? SB_X_CONNECT : SB_X_BODY;
 }
 
 enum sb_xstate sb_step_body_failed(struct sb_exchange *x, enum sb_rc rc)
@@ -59,6 +59,8 @@ enum sb_xstate sb_step_body_failed(struct sb_exchange *x, enum sb_rc rc)
         return sb_step_refuse(x, 413);
     case SB_UNAVAILABLE:
         return sb_step_refuse(x, 500);
+    case SB_TIMEOUT:
+        return sb_step_refuse(x, 408);
     default:
         return sb_step_abandon(x);
     }
@@ -67,7 +69,7 @@ enum sb_xstate sb_step_body_failed(struct sb_exchange *x, enum sb_rc rc)
 /* A body that came whole with the head is as good as stored. */
 static bool wants_stream(struct sb_exchange *x)
 {
-    if (x->body.stream || x->body.received || x->body.complete)
+    if (x->body.stream || x->body.received || x->body.complete || x->up.replaces_body)
         return x->body.stream;
     if (x->route->request_buffering && !x->websocket)
         return false;
@@ -85,6 +87,8 @@ enum sb_xstate sb_step_body(struct sb_exchange *x)
     if (x->body.stream)
         return SB_X_CONNECT;
     rc = sb_body_store(x);
+    if (rc == SB_OK && x->up.replaces_body)
+        sb_body_replace(x);
     if (rc == SB_OK)
         return SB_X_CONNECT;
     if (rc != SB_AGAIN)

@@ -1,6 +1,7 @@
 /* view.c - an exchange as plugins see it (plugins/phase.h, plugins/plugin.h). */
 #include "dataplane/http/exchange.h"
-#include "dataplane/plugins/plugin.h"
+#include "dataplane/plugins/registry.h"
+#include "shared/clock.h"
 #include "shared/json.h"
 
 /* -- who it is -- */
@@ -35,6 +36,11 @@ const struct sb_str *sb_exchange_groups(const struct sb_exchange *x, size_t *n)
 {
     *n = x->ngroups;
     return x->groups;
+}
+
+void *sb_exchange_worker_state(struct sb_exchange *x, const struct sb_plugin *plugin)
+{
+    return sb_plugin_states_get(x->w->plugins, plugin);
 }
 
 /* -- the request -- */
@@ -82,11 +88,144 @@ struct ssl_st *sb_exchange_tls(const struct sb_exchange *x)
     return x->c->io.ssl;
 }
 
+enum sb_rc sb_exchange_body(struct sb_exchange *x, size_t max, struct sb_str *body)
+{
+    const struct sb_request_body *b = &x->body;
+    enum sb_rc rc = x->body_lost ? SB_IO : sb_body_store(x);
+    char *whole;
+
+    if (rc == SB_AGAIN)
+        x->body_wanted = true;
+    else if (rc && !x->body_lost)
+        x->body_lost = rc;
+    if (rc)
+        return rc == SB_AGAIN ? SB_AGAIN : SB_IO;
+    if (b->mem_len + b->file_len > max)
+        return SB_TOOLARGE;
+    *body = sb_str_n(b->mem_len ? b->mem : "", b->mem_len);
+    if (b->file_len == 0)
+        return SB_OK;
+    whole = sb_arena_alloc(sb_exchange_arena(x), b->mem_len + b->file_len);
+    memcpy(whole, b->mem, b->mem_len);
+    *body = sb_str_n(whole, b->mem_len + b->file_len);
+    return sb_body_read_file(x, whole + b->mem_len);
+}
+
+/* -- what goes on -- */
+
+static struct sb_str keep(struct sb_exchange *x, struct sb_str s)
+{
+    return sb_arena_str(sb_exchange_arena(x), s);
+}
+
 struct sb_str sb_exchange_upstream_header(const struct sb_exchange *x, struct sb_str name)
 {
     const struct sb_header_change *c = sb_change_find(x->request_changes, name);
 
+    if (x->up.host.p && sb_str_ieq(name, SB_STR("host")))
+        return x->up.host;
+
     return c ? c->value : sb_http_find(&x->req, name);
+}
+
+void sb_exchange_set_upstream_method(struct sb_exchange *x, struct sb_str method)
+{
+    x->up.method = keep(x, method);
+    x->head_method = sb_str_is(method, "HEAD"); /* the answer is read, and passed on, accordingly */
+}
+
+void sb_exchange_set_upstream_path(struct sb_exchange *x, struct sb_str path)
+{
+    x->up.path = keep(x, path);
+}
+
+void sb_exchange_set_upstream_query(struct sb_exchange *x, struct sb_str query)
+{
+    x->up.query = keep(x, query);
+}
+
+struct sb_str sb_exchange_upstream_query(const struct sb_exchange *x)
+{
+    return x->up.query.p ? x->up.query : x->req.query;
+}
+
+void sb_exchange_set_upstream_body(struct sb_exchange *x, struct sb_str body)
+{
+    x->up.body = keep(x, body);
+    x->up.replaces_body = true;
+}
+
+/* The exchange's own copy of its service, to change; without one nothing goes on, and what is
+ * changed does not matter. */
+static struct sb_service *own_service(struct sb_exchange *x)
+{
+    struct sb_service *s = SB_NEW(sb_exchange_arena(x), struct sb_service);
+
+    if (x->service) {
+        *s = *x->service;
+        x->service = s;
+    }
+    return s;
+}
+
+void sb_exchange_set_upstream_https(struct sb_exchange *x, bool https)
+{
+    own_service(x)->protocol = https ? SB_PROTO_HTTPS : SB_PROTO_HTTP;
+}
+
+void sb_exchange_set_target(struct sb_exchange *x, struct sb_str host, uint16_t port)
+{
+    struct sb_service *s = own_service(x);
+
+    s->host = keep(x, host);
+    s->port = port;
+    s->upstream_slot = 0;
+    x->upstream = sb_snapshot_upstream(x->hold->snap, host);
+    x->up.host = s->host;
+}
+
+enum sb_rc sb_exchange_set_upstream(struct sb_exchange *x, struct sb_str name)
+{
+    const struct sb_upstream *up = sb_snapshot_upstream(x->hold->snap, name);
+
+    if (!up)
+        return SB_NOTFOUND;
+    own_service(x)->host = up->name;
+    x->upstream = up;
+    return SB_OK;
+}
+
+/* -- the response -- */
+
+enum sb_response_source sb_exchange_source(const struct sb_exchange *x)
+{
+    if (!x->answer.status)
+        return SB_FROM_UPSTREAM;
+    return x->answer.kind == SB_ANSWER_BODY ? SB_FROM_PLUGIN : SB_FROM_ERROR;
+}
+
+struct sb_timings sb_exchange_timings(const struct sb_exchange *x)
+{
+    struct sb_timings t = {.picked_us = -1, .first_byte_us = -1};
+
+    (void)sb_now_ms(x->w);
+    t.end_us = x->w->now_us - x->start_us;
+    t.start_us = sb_wall_ms() * 1000 - t.end_us;
+    if (x->try_us)
+        t.picked_us = x->try_us - x->start_us;
+    if (x->upstream_status)
+        t.first_byte_us = x->first_byte_us - x->start_us;
+    return t;
+}
+
+uint64_t sb_exchange_request_size(const struct sb_exchange *x)
+{
+    return x->req.len + x->body.received;
+}
+
+uint64_t sb_exchange_response_size(const struct sb_exchange *x)
+{
+    return x->body_sent;
 }
 
 /* -- answers -- */

@@ -29,6 +29,7 @@ struct sb_client;
 struct sb_exchange;
 struct sb_h2;
 struct sb_health;
+struct sb_plugin_states;
 struct sb_resolver;
 struct sb_tls;
 struct sb_upstreams;
@@ -99,8 +100,9 @@ struct sb_worker {
     struct sb_resolver *resolver;
     struct sb_health *health;         /* of all workers; has its own rules for threads */
     struct sb_access_log *access_log; /* NULL: off */
-    uint64_t random[4];               /* request ids: not secrets */
-    time_t date_s;                    /* the second that date was made for */
+    struct sb_plugin_states *plugins;
+    uint64_t random[4]; /* request ids: not secrets */
+    time_t date_s;      /* the second that date was made for */
     char date[32], local_date[32];
 
     struct sb_listener *listeners;

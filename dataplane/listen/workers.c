@@ -28,6 +28,7 @@
 #include "dataplane/listen/sockets.h"
 #include "dataplane/listen/tls.h"
 #include "dataplane/listen/worker.h"
+#include "dataplane/plugins/registry.h"
 #include "dataplane/upstream/health.h"
 #include "dataplane/upstream/health_checker.h"
 #include "dataplane/upstream/resolver.h"
@@ -394,6 +395,7 @@ static enum sb_rc init_worker(struct sb_workers *ws, struct sb_worker *w, struct
     w->resolver = sb_resolver_new(w->base, w->o->settings, worker_clock, w);
     w->upstreams = sb_upstreams_new(w);
     w->access_log = ws->access ? sb_access_log_new(w, ws->access) : NULL;
+    w->plugins = sb_plugin_states_new(w->base, ws->o->settings);
     return SB_OK;
 }
 
@@ -403,6 +405,7 @@ static void release_worker(struct sb_worker *w)
         return;
     close_listeners(w);
     sb_clients_drain(w, true);
+    sb_plugin_states_free(w->plugins);
     sb_upstreams_free(w->upstreams);
     sb_resolver_free(w->resolver);
     sb_access_log_free(w->access_log);

@@ -7,10 +7,11 @@
  *
  * A hook runs on the exchange's worker and must not block. It returns
  *   SB_OK     go on with the next one; or, after sb_exchange_answer(), stop here and answer;
- *   SB_AGAIN  suspended: the exchange waits until sb_exchange_resume(), called on the same worker,
- *             and then goes on with the next hook (resume_again: with the same one). The exchange
- *             may end meanwhile, because its client left: what waits for something else gives the
- *             exchange's arena a deferred call that cancels it. Not in body_filter and log;
+ *   SB_AGAIN  suspended: the exchange waits until sb_exchange_resume(), called on the same worker
+ *             (later, not from within the hook), and then goes on with the next hook (resume_again:
+ *             with the same one). The exchange may end meanwhile, because its client left, or in
+ *             the very call that resumes it: what waits for something else gives the exchange's
+ *             arena a deferred call that cancels it. Not in body_filter and log;
  *   anything else: it broke; logged, and the answer is Kong's 500.
  * rewrite hooks come from the snapshot, the others from the route, or from the snapshot where no
  * route was found (404, refused requests).
@@ -147,8 +148,9 @@ struct ssl_st *sb_exchange_tls(const struct sb_exchange *x);
  * the same. SB_IO, SB_INVALID: the client broke off; return it. In rewrite and access. */
 SB_MUST enum sb_rc sb_exchange_body(struct sb_exchange *x, size_t max, struct sb_str *body);
 
-/* What goes on to the upstream, in rewrite and access. Setting replaces all of that name, value p
- * NULL removes; copied. Host may be set like any other. */
+/* What goes on to the upstream, in access (headers, query and method in rewrite, too). Setting
+ * replaces all of that name, value p NULL removes; copied. Host may be set like any other; what the
+ * gateway itself writes (X-Forwarded-*, Via, Connection, framing) stays its own. */
 void sb_exchange_set_upstream_header(struct sb_exchange *x, struct sb_str name,
                                      struct sb_str value);
 void sb_exchange_add_upstream_header(struct sb_exchange *x, struct sb_str name,
@@ -161,10 +163,11 @@ void sb_exchange_set_upstream_method(struct sb_exchange *x, struct sb_str method
 void sb_exchange_set_upstream_path(struct sb_exchange *x, struct sb_str path);
 void sb_exchange_set_upstream_query(struct sb_exchange *x, struct sb_str query);
 struct sb_str sb_exchange_upstream_query(const struct sb_exchange *x); /* as it is now */
+/* In place of what the client sends, which is read and thrown away. */
 void sb_exchange_set_upstream_body(struct sb_exchange *x, struct sb_str body);
 /* https or plain http to the upstream, whatever the service says. */
 void sb_exchange_set_upstream_https(struct sb_exchange *x, bool https);
-/* A fixed host (name or address) and port in place of the service's; Host follows it. */
+/* A host (name, address, upstream) and port in place of the service's; Host becomes the host. */
 void sb_exchange_set_target(struct sb_exchange *x, struct sb_str host, uint16_t port);
 /* The upstream of that name balances in place of the service's host. SB_NOTFOUND: there is none. */
 SB_MUST enum sb_rc sb_exchange_set_upstream(struct sb_exchange *x, struct sb_str name);
@@ -184,12 +187,12 @@ void sb_exchange_add_response_header(struct sb_exchange *x, struct sb_str name,
 enum sb_response_source { SB_FROM_UPSTREAM, SB_FROM_PLUGIN, SB_FROM_ERROR };
 enum sb_response_source sb_exchange_source(const struct sb_exchange *x);
 
-/* Microseconds of the wall clock; 0: did not happen. For log. */
+/* Microseconds since start; -1: did not happen. For log. */
 struct sb_timings {
-    int64_t start_us;      /* the head's first byte was there */
-    int64_t access_end_us; /* the plugins were through, a target was picked */
+    int64_t start_us;      /* the request's first byte was there: wall clock, since 1970 */
+    int64_t picked_us;     /* the plugins were through, and the last target was picked */
     int64_t first_byte_us; /* of the upstream's response */
-    int64_t end_us;        /* the last byte was sent */
+    int64_t end_us;        /* the response was sent */
 };
 struct sb_timings sb_exchange_timings(const struct sb_exchange *x);
 uint64_t sb_exchange_request_size(const struct sb_exchange *x);  /* head and body, as received */

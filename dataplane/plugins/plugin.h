@@ -62,9 +62,9 @@ struct sb_plugin {
      * is there (Kong's `response` phase). NULL: no. Asked once, when the config is compiled. */
     bool (*whole_response)(const void *config);
 
-    /* State of a worker's own: connections, counters, queues. Made when the worker starts (in its
-     * thread, before it takes connections) and freed when it ends, after its last exchange; see
-     * sb_plugin_worker(). NULL: none. settings outlive it. */
+    /* State of a worker's own: connections, counters, queues. Made before the worker takes its
+     * first connection, freed after its last exchange; see sb_exchange_worker_state(). NULL: none.
+     * settings outlive it. */
     void *(*worker_new)(struct event_base *loop, const struct sb_settings *settings);
     void (*worker_free)(void *state);
 };

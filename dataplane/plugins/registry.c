@@ -62,3 +62,43 @@ const struct sb_plugin *const *sb_plugins_all(void)
 {
     return all;
 }
+
+/* -- states of workers -- */
+
+struct sb_plugin_states {
+    size_t n;
+    struct {
+        const struct sb_plugin *plugin;
+        void *state;
+    } of[];
+};
+
+struct sb_plugin_states *sb_plugin_states_new(struct event_base *loop,
+                                              const struct sb_settings *settings)
+{
+    struct sb_plugin_states *s = sb_xcalloc(1, sizeof *s + count * sizeof s->of[0]);
+
+    for (size_t i = 0; i < count; i++) {
+        if (!all[i]->worker_new)
+            continue;
+        s->of[s->n].plugin = all[i];
+        s->of[s->n++].state = all[i]->worker_new(loop, settings);
+    }
+    return s;
+}
+
+void sb_plugin_states_free(struct sb_plugin_states *s)
+{
+    for (size_t i = 0; s && i < s->n; i++)
+        if (s->of[i].plugin->worker_free)
+            s->of[i].plugin->worker_free(s->of[i].state);
+    free(s);
+}
+
+void *sb_plugin_states_get(const struct sb_plugin_states *s, const struct sb_plugin *plugin)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->of[i].plugin == plugin)
+            return s->of[i].state;
+    return NULL;
+}

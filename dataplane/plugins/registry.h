@@ -10,4 +10,11 @@ enum { SB_PLUGINS_LOADED_MAX = 64 };
  * start, before there are threads. SB_CONFLICT: the name is taken. */
 SB_MUST enum sb_rc sb_plugins_add(const struct sb_plugin *plugin, struct sb_err *err);
 
+/* What the plugins made for one worker. NULL may be freed. */
+struct sb_plugin_states;
+struct sb_plugin_states *sb_plugin_states_new(struct event_base *loop,
+                                              const struct sb_settings *settings);
+void sb_plugin_states_free(struct sb_plugin_states *s);
+void *sb_plugin_states_get(const struct sb_plugin_states *s, const struct sb_plugin *plugin);
+
 #endif

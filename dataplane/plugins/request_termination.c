@@ -64,11 +64,12 @@ static enum sb_rc compile(const struct sb_plugin_source *in, const void **out, s
 
 static bool triggered(struct sb_exchange *x, struct sb_str trigger)
 {
+    struct sb_str query = sb_exchange_query(x);
     struct sb_arg arg;
 
     if (trigger.len == 0 || sb_exchange_header(x, trigger).p)
         return true;
-    return sb_arg_find(sb_exchange_arena(x), sb_exchange_query(x), trigger, &arg);
+    return query.len && sb_arg_find(sb_exchange_arena(x), query, trigger, &arg);
 }
 
 static enum sb_rc access(struct sb_exchange *x, const void *config)

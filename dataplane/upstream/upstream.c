@@ -151,7 +151,9 @@ size_t sb_upstream_host(const struct sb_exchange *x, char out[SB_UPSTREAM_HOST_M
     struct sb_str name;
     size_t len = 0;
 
-    if (x->route->preserve_host && x->req.host.len)
+    if (x->up.host.len) /* a plugin's */
+        len = put(out, 0, x->up.host);
+    else if (x->route->preserve_host && x->req.host.len)
         len = put(out, 0, x->req.host);
     if (len)
         return len > SB_UPSTREAM_HOST_MAX ? 0 : len;
@@ -176,6 +178,8 @@ static struct sb_str sni_of(const struct sb_exchange *x)
     struct sb_str name;
     bool is_ip;
 
+    if (x->up.host.len)
+        return sb_http_host_valid(x->up.host, &name) ? name : SB_STR("");
     if (x->route->preserve_host && x->req.host.len)
         return sb_http_host_valid(x->req.host, &name) ? name : SB_STR("");
     return host_name(x, &is_ip);
