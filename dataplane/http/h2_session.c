@@ -105,11 +105,38 @@ static struct sb_stream *stream_of(nghttp2_session *session, int32_t id)
     return nghttp2_session_get_stream_user_data(session, id);
 }
 
+static void remember_reset(struct sb_h2 *h, int32_t id)
+{
+    int32_t *slot = &h->resets[h->nresets++ % SB_H2_RESETS];
+
+    if (*slot > h->forgotten)
+        h->forgotten = *slot;
+    *slot = id;
+}
+
+/* Whether the client closed this stream, or never opened it: then it has no more to say on it. */
+static bool is_over(const struct sb_h2 *h, int32_t id)
+{
+    if (id > nghttp2_session_get_last_proc_stream_id(h->session) || id <= h->forgotten ||
+        nghttp2_session_find_stream(h->session, id))
+        return false;
+    for (size_t i = 0; i < SB_H2_RESETS; i++)
+        if (h->resets[i] == id)
+            return false;
+    return true;
+}
+
+/* What nghttp2 lets pass: it keeps no closed streams, and looks at no priorities. */
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
 {
+    struct sb_h2 *h = arg;
+
     (void)session;
-    (void)hd;
-    tire(arg, 1);
+    tire(h, 1);
+    if (hd->type == NGHTTP2_PRIORITY && hd->stream_id == 0)
+        terminate(h, NGHTTP2_PROTOCOL_ERROR);
+    if (hd->type == NGHTTP2_HEADERS && is_over(h, hd->stream_id))
+        terminate(h, NGHTTP2_STREAM_CLOSED);
     return 0;
 }
 
@@ -204,6 +231,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 {
     struct sb_stream *s;
 
+    if (frame->hd.type == NGHTTP2_RST_STREAM)
+        remember_reset(arg, frame->hd.stream_id);
     if (frame->hd.type == NGHTTP2_RST_STREAM &&
         frame->rst_stream.error_code > NGHTTP2_INTERNAL_ERROR)
         tire(arg, PATIENCE_OF_WORK); /* made to reset: as good as a reset of theirs */

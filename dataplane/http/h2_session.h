@@ -20,7 +20,7 @@
 #include "dataplane/http/client.h"
 #include "dataplane/http/h2_stream.h"
 
-enum { SB_H2_STREAMS_MAX = 128 };
+enum { SB_H2_STREAMS_MAX = 128, SB_H2_RESETS = 64 };
 
 /* What the connection's timer runs for. */
 enum sb_h2_wait { SB_H2_WAIT_NOTHING, SB_H2_WAIT_IDLE, SB_H2_WAIT_HEAD, SB_H2_WAIT_SEND };
@@ -38,8 +38,11 @@ struct sb_h2 {
     unsigned nstreams; /* with an exchange */
     size_t buffered;   /* bytes in all streams' out */
     enum sb_h2_wait wait;
-    size_t pending_was;      /* the socket's, when the timer was last set */
-    size_t round;            /* bytes gathered for one call; thrown away while lingering */
+    size_t pending_was;           /* the socket's, when the timer was last set */
+    size_t round;                 /* bytes gathered for one call; thrown away while lingering */
+    int32_t resets[SB_H2_RESETS]; /* streams that we reset: frames of theirs may be on the way */
+    unsigned nresets;
+    int32_t forgotten;       /* the highest that fell out of resets */
     int64_t patience;        /* frames left of the budget */
     int64_t patience_ms;     /* when it was last filled up */
     struct sb_gather *g;     /* while flushing */
