@@ -82,6 +82,14 @@ static inline void sb_down_abort(struct sb_exchange *x)
         x->c->close = true;
 }
 
+/* With HTTP/2's word for why, where there is one. */
+static inline void sb_down_abort_as(struct sb_exchange *x, uint32_t error)
+{
+    if (x->stream)
+        x->stream->error = error;
+    sb_down_abort(x);
+}
+
 static inline void sb_down_finish(struct sb_exchange *x)
 {
     if (!x->keep_alive && !x->stream)

@@ -173,7 +173,7 @@ size_t sb_exchange_end(struct sb_exchange *x, char *received)
     struct sb_worker *w = x->w;
     size_t n = 0;
 
-    if (x->u)
+    if (x->u || x->call)
         sb_try_end(x, false);
     sb_waiter_cancel(&x->pick.waiter);
     if (!x->empty) {

@@ -149,6 +149,8 @@ struct sb_exchange {
 
     /* The upstream */
     struct sb_upconn *u;
+    struct sb_call *call; /* in the place of u where the upstream speaks HTTP/2 */
+    unsigned refusals;    /* of calls that nobody processed */
     struct sb_pick pick;
     unsigned tries, reused_tries, interims;
     bool sent_any;  /* some of the request reached this try's socket */

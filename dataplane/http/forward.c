@@ -129,6 +129,8 @@ enum sb_xstate sb_step_forward(struct sb_exchange *x)
 {
     enum sb_xstate next;
 
+    if (x->call)
+        return sb_grpc_forward(x);
     if (x->timed_out || sb_down_failed(x) || (x->spool && sb_spool_drain(x) == SB_IO))
         return truncated(x);
     if (!x->head_sent) {

@@ -7,9 +7,7 @@
 enum {
     CONNECTION_WINDOW = 2 << 20, /* of unread request bodies, all streams together */
     READ_LEN = 64 * 1024,        /* from the client at once */
-    ROUND_LEN = 64 * 1024,       /* about what one sendmsg() takes */
     ROUNDS_MAX = 32,             /* of sending and feeding, before others get their turn */
-    FRAME_MAX = 16384 + 9,
     LINGER_MS = 2000,
     PATIENCE = 1000, /* frames that bring nothing */
     PATIENCE_MAX = 10000,
@@ -24,13 +22,13 @@ void sb_h2_mark(struct sb_h2 *h)
     if (h->dirty)
         return;
     h->dirty = true;
-    h->dirty_next = h->w->dirty_h2;
-    h->w->dirty_h2 = h;
+    h->dirty_next = h->wire.w->dirty_h2;
+    h->wire.w->dirty_h2 = h;
 }
 
 static void unmark(struct sb_h2 *h)
 {
-    struct sb_h2 **p = &h->w->dirty_h2;
+    struct sb_h2 **p = &h->wire.w->dirty_h2;
 
     for (; h->dirty && *p; p = &(*p)->dirty_next)
         if (*p == h) {
@@ -73,7 +71,7 @@ static void terminate(struct sb_h2 *h, uint32_t code)
     if (h->terminated)
         return;
     h->terminated = true;
-    nghttp2_session_terminate_session(h->session, code);
+    nghttp2_session_terminate_session(h->wire.session, code);
     sb_h2_mark(h);
 }
 
@@ -91,7 +89,7 @@ static void tire(struct sb_h2 *h, int64_t by)
     h->patience -= by;
     if (h->patience >= 0)
         return;
-    now_ms = sb_now_ms(h->w);
+    now_ms = sb_now_ms(h->wire.w);
     please(h, (now_ms - h->patience_ms) * PATIENCE_PER_S / 1000);
     h->patience_ms = now_ms;
     if (h->patience < 0)
@@ -117,8 +115,8 @@ static void remember_reset(struct sb_h2 *h, int32_t id)
 /* Whether the client closed this stream, or never opened it: then it has no more to say on it. */
 static bool is_over(const struct sb_h2 *h, int32_t id)
 {
-    if (id > nghttp2_session_get_last_proc_stream_id(h->session) || id <= h->forgotten ||
-        nghttp2_session_find_stream(h->session, id))
+    if (id > nghttp2_session_get_last_proc_stream_id(h->wire.session) || id <= h->forgotten ||
+        nghttp2_session_find_stream(h->wire.session, id))
         return false;
     for (size_t i = 0; i < SB_H2_RESETS; i++)
         if (h->resets[i] == id)
@@ -186,9 +184,9 @@ static void on_ping_ack(struct sb_h2 *h)
 {
     if (!h->noticed || h->terminated)
         return;
-    nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
-                          nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR,
-                          NULL, 0);
+    nghttp2_submit_goaway(h->wire.session, NGHTTP2_FLAG_NONE,
+                          nghttp2_session_get_last_proc_stream_id(h->wire.session),
+                          NGHTTP2_NO_ERROR, NULL, 0);
     sb_h2_mark(h);
 }
 
@@ -264,62 +262,26 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
 {
     struct sb_h2 *h = arg;
     struct sb_stream *s = source->ptr;
-    struct sb_gather *g = h->g;
+    int e = sb_h2_wire_data(&h->wire, head, &s->out, len);
 
     (void)session;
     (void)frame;
-    if (g->n + 2 >= SB_GATHER_MAX || g->end - g->at < FRAME_MAX || h->round >= ROUND_LEN)
-        return NGHTTP2_ERR_WOULDBLOCK;
-    memcpy(g->at, head, 9);
-    sb_gather_wrote(g, 9);
-    sb_gather_add(g, s->out + s->out_at, len);
-    s->out_at += len;
-    h->buffered -= len;
-    h->round += len + 9;
-    return 0;
+    if (!e)
+        h->buffered -= len;
+    return e;
 }
 
 /* -- sending -- */
 
-/* Frames for one sendmsg(). False: the session is broken. */
-static bool gather_frames(struct sb_h2 *h, struct sb_gather *g)
+static void on_sent(void *arg)
 {
-    const uint8_t *p;
-    ssize_t n = 0;
+    struct sb_h2 *h = arg;
+    struct sb_stream *s;
 
-    h->g = g;
-    h->round = 0;
-    while (h->round < ROUND_LEN && g->n + 2 < SB_GATHER_MAX && g->end - g->at > 2 * FRAME_MAX) {
-        n = nghttp2_session_mem_send(h->session, &p);
-        if (n <= 0)
-            break;
-        memcpy(g->at, p, (size_t)n);
-        sb_gather_wrote(g, (size_t)n);
-        h->round += (size_t)n;
+    while ((s = h->spent)) {
+        h->spent = s->next;
+        sb_stream_free(s);
     }
-    h->g = NULL;
-    return n >= 0;
-}
-
-static bool send_frames(struct sb_h2 *h)
-{
-    struct sb_gather g;
-    bool ok = true;
-
-    while (ok && !sb_io_pending(&h->c->io)) {
-        sb_gather_init(&g, h->w);
-        ok = gather_frames(h, &g);
-        if (g.n == 0)
-            break;
-        ok = !sb_io_send(&h->c->io, g.iov, g.n) && ok;
-        while (h->spent) {
-            struct sb_stream *s = h->spent;
-
-            h->spent = s->next;
-            sb_stream_free(s);
-        }
-    }
-    return ok;
 }
 
 /* -- the end -- */
@@ -345,7 +307,7 @@ static void linger(struct sb_h2 *h)
     h->lingering = true;
     cut_streams(h);
     sb_io_shutdown(&h->c->io);
-    sb_timer_set(&h->w->wheel, &h->c->timer, sb_now_ms(h->w) + LINGER_MS);
+    sb_timer_set(&h->wire.w->wheel, &h->c->timer, sb_now_ms(h->wire.w) + LINGER_MS);
 }
 
 static void run_lingering(struct sb_h2 *h)
@@ -353,19 +315,19 @@ static void run_lingering(struct sb_h2 *h)
     struct sb_io *io = &h->c->io;
     size_t n;
 
-    while (sb_io_can_read(io) && h->round < SB_DRAIN_MAX) {
-        if (sb_io_read(io, h->w->big, SB_BIG_LEN, &n))
+    while (sb_io_can_read(io) && h->drained < SB_DRAIN_MAX) {
+        if (sb_io_read(io, h->wire.w->big, SB_BIG_LEN, &n))
             break;
-        h->round += n;
+        h->drained += n;
     }
-    if (io->eof || io->failed || h->round >= SB_DRAIN_MAX)
+    if (io->eof || io->failed || h->drained >= SB_DRAIN_MAX)
         h->c->close = true;
 }
 
 /* What there is to wait for, at most how long. */
 static void set_timer(struct sb_h2 *h)
 {
-    const struct sb_proxy_options *o = h->w->o;
+    const struct sb_proxy_options *o = h->wire.w->o;
     struct sb_client *c = h->c;
     size_t pending = sb_io_pending(&c->io);
     int64_t ms = o->keepalive_timeout_ms;
@@ -385,7 +347,7 @@ static void set_timer(struct sb_h2 *h)
     }
     if (wait == SB_H2_WAIT_IDLE || (wait != SB_H2_WAIT_NOTHING && wait != h->wait) ||
         pending != h->pending_was)
-        sb_timer_set(&h->w->wheel, &c->timer, sb_now_ms(h->w) + ms);
+        sb_timer_set(&h->wire.w->wheel, &c->timer, sb_now_ms(h->wire.w) + ms);
     h->wait = wait;
     h->pending_was = pending;
 }
@@ -402,7 +364,7 @@ static void flush(struct sb_h2 *h)
         run_ready(h);
         if (h->noticed && h->nstreams == 0)
             terminate(h, NGHTTP2_NO_ERROR);
-        ok = send_frames(h);
+        ok = sb_h2_wire_send(&h->wire, on_sent, h);
     } while (ok && h->ready_first && ++rounds < ROUNDS_MAX);
     if (!ok || c->io.failed) {
         c->close = true;
@@ -411,8 +373,8 @@ static void flush(struct sb_h2 *h)
     if (h->ready_first)
         event_active(&c->io.event, EV_WRITE, 0);
     sb_client_set_waiting(c, h->nstreams == 0);
-    if (!sb_io_pending(&c->io) && !nghttp2_session_want_write(h->session) &&
-        (h->terminated || !nghttp2_session_want_read(h->session)))
+    if (!sb_io_pending(&c->io) && !nghttp2_session_want_write(h->wire.session) &&
+        (h->terminated || !nghttp2_session_want_read(h->wire.session)))
         linger(h);
     else
         set_timer(h);
@@ -439,7 +401,7 @@ static void receive(struct sb_h2 *h, const char *p, size_t len)
         const char *in;
         const uint8_t *out;
     } data = {.in = p};
-    ssize_t n = nghttp2_session_mem_recv(h->session, data.out, len);
+    ssize_t n = nghttp2_session_mem_recv(h->wire.session, data.out, len);
 
     if (n == NGHTTP2_ERR_FLOODED)
         terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);
@@ -459,7 +421,7 @@ void sb_h2_run(struct sb_h2 *h)
         return;
     }
     while (sb_io_can_read(io) && !h->terminated) {
-        enum sb_rc rc = sb_io_read(io, h->w->big, READ_LEN, &n);
+        enum sb_rc rc = sb_io_read(io, h->wire.w->big, READ_LEN, &n);
 
         if (rc == SB_AGAIN)
             break;
@@ -467,7 +429,7 @@ void sb_h2_run(struct sb_h2 *h)
             h->c->close = true;
             return;
         }
-        receive(h, h->w->big, n);
+        receive(h, h->wire.w->big, n);
     }
     if (io->failed || io->eof)
         h->c->close = true;
@@ -487,8 +449,8 @@ void sb_h2_drain(struct sb_h2 *h)
     if (h->noticed || h->terminated)
         return;
     h->noticed = true;
-    nghttp2_submit_shutdown_notice(h->session);
-    nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, NULL);
+    nghttp2_submit_shutdown_notice(h->wire.session);
+    nghttp2_submit_ping(h->wire.session, NGHTTP2_FLAG_NONE, NULL);
     sb_h2_mark(h);
 }
 
@@ -537,15 +499,15 @@ void sb_h2_begin(struct sb_client *c, struct sb_str received)
     struct sb_h2 *h = sb_xcalloc(1, sizeof *h);
 
     h->c = c;
-    h->w = c->w;
+    h->wire = (struct sb_h2_wire){.w = c->w, .io = &c->io};
     h->ready_last = &h->ready_first;
     h->patience = PATIENCE;
-    h->patience_ms = sb_now_ms(h->w);
-    h->session = new_session(h);
+    h->patience_ms = sb_now_ms(h->wire.w);
+    h->wire.session = new_session(h);
     c->h2 = h;
-    nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings,
+    nghttp2_submit_settings(h->wire.session, NGHTTP2_FLAG_NONE, settings,
                             sizeof settings / sizeof *settings);
-    nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW);
+    nghttp2_session_set_local_window_size(h->wire.session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW);
     sb_h2_mark(h);
     if (received.len)
         receive(h, received.p, received.len);
@@ -555,7 +517,7 @@ void sb_h2_free(struct sb_h2 *h)
 {
     cut_streams(h);
     unmark(h);
-    nghttp2_session_del(h->session);
+    nghttp2_session_del(h->wire.session);
     h->c->h2 = NULL;
     free(h);
 }

@@ -15,10 +15,9 @@
 #ifndef SB_DATAPLANE_HTTP_H2_SESSION_H
 #define SB_DATAPLANE_HTTP_H2_SESSION_H
 
-#include <nghttp2/nghttp2.h>
-
 #include "dataplane/http/client.h"
 #include "dataplane/http/h2_stream.h"
+#include "dataplane/http/h2_wire.h"
 
 enum { SB_H2_STREAMS_MAX = 128, SB_H2_RESETS = 64 };
 
@@ -27,8 +26,7 @@ enum sb_h2_wait { SB_H2_WAIT_NOTHING, SB_H2_WAIT_IDLE, SB_H2_WAIT_HEAD, SB_H2_WA
 
 struct sb_h2 {
     struct sb_client *c;
-    struct sb_worker *w;
-    nghttp2_session *session;
+    struct sb_h2_wire wire;
     struct sb_h2 *dirty_next;
     bool dirty;
     bool terminated, lingering, noticed; /* GOAWAY is the last word; closing; drain was announced */
@@ -39,13 +37,12 @@ struct sb_h2 {
     size_t buffered;   /* bytes in all streams' out */
     enum sb_h2_wait wait;
     size_t pending_was;           /* the socket's, when the timer was last set */
-    size_t round;                 /* bytes gathered for one call; thrown away while lingering */
+    size_t drained;               /* bytes thrown away while lingering */
     int32_t resets[SB_H2_RESETS]; /* streams that we reset: frames of theirs may be on the way */
     unsigned nresets;
     int32_t forgotten;       /* the highest that fell out of resets */
     int64_t patience;        /* frames left of the budget */
     int64_t patience_ms;     /* when it was last filled up */
-    struct sb_gather *g;     /* while flushing */
     struct sb_stream *spent; /* closed while flushing: their bytes are still to be sent */
 };
 

@@ -7,7 +7,8 @@
 #include "dataplane/http/h2_session.h"
 
 enum {
-    STREAMS_KEEP_MAX = 1024,
+    STREAMS_KEEP_MAX = 512,
+    OUT_KEEP_MAX = 8192,           /* of output memory, with a struct that is kept */
     LINE_OVERHEAD = 4,             /* of a header in HTTP/1: ": " and CRLF */
     BUFFERED_MAX = 1 << 20,        /* of a connection; beyond it every stream gets little */
     READ_LEN_MAX = SB_BIG_LEN / 4, /* what a stream may take from its upstream at once */
@@ -18,13 +19,9 @@ enum {
 
 struct sb_stream *sb_stream_new(struct sb_h2 *h, int32_t id)
 {
-    struct sb_stream *s = sb_pool_take(&h->w->streams, sizeof *s);
+    struct sb_stream *s = sb_pool_take(&h->wire.w->streams, sizeof *s);
 
-    memset(s, 0, offsetof(struct sb_stream, out_room));
-    s->h = h;
-    s->id = id;
-    s->out = s->out_room;
-    s->out_cap = sizeof s->out_room;
+    *s = (struct sb_stream){.h = h, .id = id, .out = {.p = s->out.p, .cap = s->out.cap}};
     s->link = &h->first;
     s->next = h->first;
     if (s->next)
@@ -45,7 +42,7 @@ static void free_stream(struct sb_stream *s)
     *s->link = s->next;
     if (s->next)
         s->next->link = s->link;
-    if (h->g) {
+    if (h->wire.g) {
         s->next = h->spent;
         h->spent = s;
         return;
@@ -55,22 +52,36 @@ static void free_stream(struct sb_stream *s)
 
 void sb_stream_free(struct sb_stream *s)
 {
+    struct sb_free_list *streams = &s->h->wire.w->streams;
+
     free(s->in);
-    if (s->out != s->out_room)
-        free(s->out);
-    sb_pool_give(&s->h->w->streams, s, STREAMS_KEEP_MAX);
+    if (s->out.cap > OUT_KEEP_MAX || streams->count >= STREAMS_KEEP_MAX) {
+        free(s->out.p);
+        s->out = (struct sb_h2_bytes){0};
+    }
+    sb_pool_give(streams, s, STREAMS_KEEP_MAX);
+}
+
+void sb_streams_release(struct sb_worker *w)
+{
+    while (w->streams.first) {
+        struct sb_stream *s = sb_pool_take(&w->streams, 0);
+
+        free(s->out.p);
+        free(s);
+    }
 }
 
 static void drop_output(struct sb_stream *s)
 {
-    s->h->buffered -= s->out_len - s->out_at;
-    s->out_at = s->out_len = 0;
+    s->h->buffered -= sb_h2_bytes_left(&s->out);
+    s->out.len = s->out.at; /* what is being sent stays */
 }
 
 static void reset(struct sb_stream *s, uint32_t code)
 {
     if (!s->closed)
-        nghttp2_submit_rst_stream(s->h->session, NGHTTP2_FLAG_NONE, s->id, code);
+        nghttp2_submit_rst_stream(s->h->wire.session, NGHTTP2_FLAG_NONE, s->id, code);
 }
 
 static void end_exchange(struct sb_stream *s)
@@ -82,11 +93,11 @@ static void end_exchange(struct sb_stream *s)
     (void)sb_exchange_end(x, NULL);
     drop_output(s);
     if (!s->end_sent)
-        reset(s, NGHTTP2_INTERNAL_ERROR);
+        reset(s, s->error ? s->error : NGHTTP2_INTERNAL_ERROR);
     else if (!s->in_ended)
         reset(s, NGHTTP2_NO_ERROR); /* the answer is complete: no more of the body is wanted */
     if (s->in_len && !s->closed)
-        nghttp2_session_consume(s->h->session, s->id, s->in_len);
+        nghttp2_session_consume(s->h->wire.session, s->id, s->in_len);
     s->in_len = 0;
     if (s->closed && !s->ready)
         free_stream(s);
@@ -134,7 +145,7 @@ void sb_stream_closed(struct sb_stream *s)
     if (!s->end_sent)
         s->reset = true;
     if (s->in_len) /* what nobody will read any more must not close the connection's window */
-        nghttp2_session_consume_connection(s->h->session, s->in_len);
+        nghttp2_session_consume_connection(s->h->wire.session, s->in_len);
     s->in_len = 0;
     if (s->x)
         sb_h2_make_ready(s);
@@ -328,7 +339,7 @@ int sb_stream_head(struct sb_stream *s)
     if (s->cookies > 1)
         join_cookies(x);
     x->req.len = x->in_len;
-    if (s->in_ended)
+    if (s->in_ended && s->in_len == 0)
         x->req.framing = SB_BODY_NONE;
     else
         x->req.framing = sb_http_has(&x->req, SB_H_CONTENT_LENGTH) && x->req.content_length
@@ -342,7 +353,7 @@ int sb_stream_head(struct sb_stream *s)
 void sb_stream_data(struct sb_stream *s, const char *p, size_t len)
 {
     if (!s->x) {
-        nghttp2_session_consume(s->h->session, s->id, len);
+        nghttp2_session_consume(s->h->wire.session, s->id, len);
         return;
     }
     if (s->in_len + len > s->in_cap) {
@@ -364,7 +375,7 @@ enum sb_rc sb_stream_read(struct sb_stream *s, struct sb_str *piece)
     if (s->in_len == 0)
         return s->in_ended ? SB_OK : SB_AGAIN;
     if (!s->closed)
-        nghttp2_session_consume(s->h->session, s->id, s->in_len);
+        nghttp2_session_consume(s->h->wire.session, s->id, s->in_len);
     s->in_len = 0;
     sb_h2_mark(s->h);
     return SB_OK;
@@ -377,29 +388,11 @@ void sb_stream_continue(struct sb_stream *s)
 
     if (s->closed || s->submitted)
         return;
-    nghttp2_submit_headers(s->h->session, NGHTTP2_FLAG_NONE, s->id, NULL, &nv, 1, NULL);
+    nghttp2_submit_headers(s->h->wire.session, NGHTTP2_FLAG_NONE, s->id, NULL, &nv, 1, NULL);
     sb_h2_mark(s->h);
 }
 
 /* -- the response -- */
-
-static void append(struct sb_stream *s, const char *p, size_t len)
-{
-    if (s->out_at == s->out_len)
-        s->out_at = s->out_len = 0;
-    if (s->out_len + len > s->out_cap) {
-        size_t cap = s->out_len + len + SB_H2_OUT_ROOM;
-        char *bigger = s->out == s->out_room ? sb_xmalloc(cap) : sb_xrealloc(s->out, cap);
-
-        if (s->out == s->out_room)
-            memcpy(bigger, s->out, s->out_len);
-        s->out = bigger;
-        s->out_cap = cap;
-    }
-    memcpy(s->out + s->out_len, p, len);
-    s->out_len += len;
-    s->h->buffered += len;
-}
 
 /* As in HTTP/1, to clients that asked for them. */
 static bool has_trailers(const struct sb_exchange *x)
@@ -412,7 +405,7 @@ static void submit_trailers(struct sb_stream *s)
     struct sb_h2_fields *f = sb_h2_fields();
 
     sb_h2_field_trailers(f, &s->x->resp_trailers);
-    nghttp2_submit_trailer(s->h->session, s->id, f->nv, f->n);
+    nghttp2_submit_trailer(s->h->wire.session, s->id, f->nv, f->n);
 }
 
 /* How much of `out` goes into the next DATA; the bytes follow by reference (sb_h2's on_send_data).
@@ -421,7 +414,7 @@ static ssize_t on_read_data(nghttp2_session *session, int32_t id, uint8_t *buf, 
                             uint32_t *flags, nghttp2_data_source *source, void *arg)
 {
     struct sb_stream *s = source->ptr;
-    size_t n = s->out_len - s->out_at;
+    size_t n = sb_h2_bytes_left(&s->out);
 
     (void)session;
     (void)id;
@@ -449,7 +442,7 @@ static enum sb_rc submit_head(struct sb_stream *s, const struct sb_gather *g)
     nghttp2_data_provider data = {.source = {.ptr = s}, .read_callback = on_read_data};
     struct sb_str head = sb_h2_flat_head(s->x, g);
     struct sb_h2_fields *f = sb_h2_fields();
-    bool whole = s->last && s->out_len == s->out_at && !has_trailers(s->x);
+    bool whole = s->last && sb_h2_bytes_left(&s->out) == 0 && !has_trailers(s->x);
     int e;
 
     sb_assert(head.len > 12);
@@ -458,13 +451,20 @@ static enum sb_rc submit_head(struct sb_stream *s, const struct sb_gather *g)
     if (f->full)
         return SB_IO;
     if (head.p[9] == '1') { /* the response proper comes later */
-        e = nghttp2_submit_headers(s->h->session, NGHTTP2_FLAG_NONE, s->id, NULL, f->nv, f->n,
+        e = nghttp2_submit_headers(s->h->wire.session, NGHTTP2_FLAG_NONE, s->id, NULL, f->nv, f->n,
                                    NULL);
         return e < 0 ? SB_IO : SB_OK;
     }
     s->submitted = true;
-    e = nghttp2_submit_response(s->h->session, s->id, f->nv, f->n, whole ? NULL : &data);
+    e = nghttp2_submit_response(s->h->wire.session, s->id, f->nv, f->n, whole ? NULL : &data);
     return e < 0 ? SB_IO : SB_OK;
+}
+
+static void add_output(struct sb_stream *s, const void *p, size_t len)
+{
+    sb_h2_bytes_trim(&s->out);
+    sb_h2_bytes_add(&s->out, p, len);
+    s->h->buffered += len;
 }
 
 enum sb_rc sb_stream_send(struct sb_stream *s, struct sb_gather *g, bool last)
@@ -472,14 +472,14 @@ enum sb_rc sb_stream_send(struct sb_stream *s, struct sb_gather *g, bool last)
     if (s->reset || s->closed || s->aborted)
         return SB_IO;
     for (int i = g->head; i < g->n; i++)
-        append(s, g->iov[i].iov_base, g->iov[i].iov_len);
+        add_output(s, g->iov[i].iov_base, g->iov[i].iov_len);
     s->last |= last;
     sb_h2_mark(s->h);
     if (g->head)
         return submit_head(s, g);
     if (s->deferred) {
         s->deferred = false;
-        nghttp2_session_resume_data(s->h->session, s->id);
+        nghttp2_session_resume_data(s->h->wire.session, s->id);
     }
     return SB_OK;
 }

@@ -14,14 +14,12 @@
 #ifndef SB_DATAPLANE_HTTP_H2_STREAM_H
 #define SB_DATAPLANE_HTTP_H2_STREAM_H
 
-#include <sys/uio.h>
-
-#include "dataplane/http/gather.h"
+#include "dataplane/http/h2_wire.h"
 
 struct sb_exchange;
 struct sb_h2;
 
-enum { SB_H2_WINDOW = 65535, SB_H2_OUT_ROOM = 2048 };
+enum { SB_H2_WINDOW = 65535 };
 
 struct sb_stream {
     void *free_list; /* first: the pool's link */
@@ -37,13 +35,12 @@ struct sb_stream {
     bool deferred, trailers_sent;
     bool aborted, reset, closed; /* cut off by us; by the client; nghttp2 has forgotten it */
     bool host_given;
+    uint32_t error; /* what aborted says, NO_ERROR for our own */
     size_t head_bytes, cookies;
     struct sb_str method, path, authority; /* of the request's head, in the exchange's `in` */
     char *in;
     size_t in_len, in_cap;
-    char *out; /* out_room, or heap */
-    size_t out_at, out_len, out_cap;
-    char out_room[SB_H2_OUT_ROOM];
+    struct sb_h2_bytes out; /* its memory stays with the struct */
 };
 
 /* The exchange's side: downstream.h says what each means. */
@@ -56,7 +53,7 @@ size_t sb_stream_read_len(const struct sb_stream *s, size_t wanted);
 
 static inline size_t sb_stream_pending(const struct sb_stream *s)
 {
-    return s->out_len - s->out_at + (s->last && !s->end_sent);
+    return sb_h2_bytes_left(&s->out) + (s->last && !s->end_sent);
 }
 
 /* The request's head, as HEAD asks for it: SB_HTTP_DONE, SB_HTTP_MORE, or the status to refuse it
@@ -74,5 +71,6 @@ void sb_stream_closed(struct sb_stream *s);
 void sb_stream_cut(struct sb_stream *s);
 /* Gives the memory back; the session does it for those that were closed while it was sending. */
 void sb_stream_free(struct sb_stream *s);
+void sb_streams_release(struct sb_worker *w); /* those that are kept */
 
 #endif

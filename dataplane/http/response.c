@@ -160,7 +160,8 @@ static void via_header(const struct sb_exchange *x, struct sb_str via, struct sb
     if (via.len && ours)
         sb_gather_lit(g, ", ");
     if (ours)
-        sb_gather_lit(g, "1.1 " SB_PRODUCT);
+        sb_gather_str(g, x->service && sb_grpc_service(x) ? SB_STR("2 " SB_PRODUCT)
+                                                          : SB_STR("1.1 " SB_PRODUCT));
     sb_gather_lit(g, "\r\n");
 }
 

@@ -52,6 +52,20 @@ enum sb_xstate sb_try_broke(struct sb_exchange *x, int status);
 /* More of the request's body, as far as it goes. Returns state while all is well. */
 enum sb_xstate sb_try_pump(struct sb_exchange *x, enum sb_xstate state);
 
+/* The try failed before a byte of its response went to the client: the next one, or an answer with
+ * that status. */
+enum sb_xstate sb_try_failed(struct sb_exchange *x, int status);
+
+/* grpc.c: where the service speaks gRPC; from the call's begin on, x->call is set. */
+enum sb_xstate sb_grpc_connect(struct sb_exchange *x);
+enum sb_xstate sb_grpc_reply(struct sb_exchange *x);
+enum sb_xstate sb_grpc_forward(struct sb_exchange *x);
+
+static inline bool sb_grpc_service(const struct sb_exchange *x)
+{
+    return x->service->protocol == SB_PROTO_GRPC || x->service->protocol == SB_PROTO_GRPCS;
+}
+
 /* Runs a phase's hooks from where it stopped: SB_OK, SB_AGAIN, SB_INVALID when one answered or
  * broke and x->answer says what the client gets, or SB_IO when the request's body was lost
  * (x->body_lost). In header_filter all run also when one answers. */

@@ -5,6 +5,7 @@
 
 #include "dataplane/http/downstream.h"
 #include "dataplane/http/steps.h"
+#include "dataplane/upstream/h2_upstream.h"
 #include "shared/log.h"
 
 enum {
@@ -71,6 +72,8 @@ static bool wants_stream(struct sb_exchange *x)
 {
     if (x->body.stream || x->body.received || x->body.complete || x->up.replaces_body)
         return x->body.stream;
+    if (sb_grpc_service(x))
+        return true;
     if (x->route->request_buffering && !x->websocket)
         return false;
     if (x->req.framing == SB_BODY_LENGTH)
@@ -113,7 +116,10 @@ void sb_try_end(struct sb_exchange *x, bool reusable)
 {
     if (x->u)
         sb_upstream_give(x->u, reusable);
+    if (x->call)
+        sb_call_end(x->call);
     x->u = NULL;
+    x->call = NULL;
     sb_upstream_done(x);
 }
 
@@ -127,8 +133,7 @@ static bool repeatable(const struct sb_exchange *x)
     return !x->body.stream || !x->body.received;
 }
 
-/* The try failed before a byte of its response went to the client. */
-static enum sb_xstate upstream_failed(struct sb_exchange *x, int status)
+enum sb_xstate sb_try_failed(struct sb_exchange *x, int status)
 {
     bool stale = x->u && x->u->reused && status == 502 && !x->timed_out, again;
 
@@ -162,7 +167,7 @@ enum sb_xstate sb_try_broke(struct sb_exchange *x, int status)
 {
     x->tries = (unsigned)x->service->retries;
     x->reused_tries = REUSED_TRIES_MAX;
-    return upstream_failed(x, status);
+    return sb_try_failed(x, status);
 }
 
 static enum sb_xstate send_request(struct sb_exchange *x)
@@ -178,7 +183,7 @@ static enum sb_xstate send_request(struct sb_exchange *x)
     x->u->requests++;
     if (sb_io_send(&x->u->io, g.iov, g.n)) {
         x->sent_any = x->u->io.ssl != NULL; /* a plain socket took nothing of it */
-        return upstream_failed(x, 502);
+        return sb_try_failed(x, 502);
     }
     x->sent_any = true;
     return SB_X_REPLY;
@@ -188,12 +193,14 @@ enum sb_xstate sb_step_connect(struct sb_exchange *x)
 {
     enum sb_rc rc;
 
+    if (sb_grpc_service(x))
+        return sb_grpc_connect(x);
     if (x->timed_out)
-        return sb_down_gone(x) ? sb_step_abandon(x) : upstream_failed(x, 504);
+        return sb_down_gone(x) ? sb_step_abandon(x) : sb_try_failed(x, 504);
     if (!x->u) {
         x->u = sb_upstream_take(x);
         if (!x->u)
-            return upstream_failed(x, 502);
+            return sb_try_failed(x, 502);
         if (!x->u->connecting)
             return send_request(x);
         (void)sb_step_wait(x, x->service->connect_timeout_ms);
@@ -202,7 +209,7 @@ enum sb_xstate sb_step_connect(struct sb_exchange *x)
     if (rc == SB_OK)
         return send_request(x);
     if (rc != SB_AGAIN)
-        return upstream_failed(x, 502);
+        return sb_try_failed(x, 502);
     return sb_down_gone(x) ? sb_step_abandon(x) : sb_step_wait_on(x);
 }
 
@@ -272,7 +279,7 @@ static enum sb_xstate take_reply(struct sb_exchange *x, const char *p, size_t le
 
     if (x->resp_len || has_response_hooks(x)) {
         if (!keep_reply(x, p, len))
-            return upstream_failed(x, 502);
+            return sb_try_failed(x, 502);
         p = x->resp_buf;
         len = x->resp_len;
     }
@@ -297,7 +304,7 @@ static enum sb_xstate take_reply(struct sb_exchange *x, const char *p, size_t le
             memmove(x->resp_buf, p, len);
             x->resp_len = len;
         } else if (x->resp_len == 0 && !keep_reply(x, p, len)) {
-            return upstream_failed(x, 502);
+            return sb_try_failed(x, 502);
         }
         return SB_X_WAIT;
     }
@@ -320,7 +327,7 @@ enum sb_xstate sb_try_pump(struct sb_exchange *x, enum sb_xstate state)
     if (rc == SB_OK || rc == SB_AGAIN)
         return state;
     if (rc == SB_UNAVAILABLE)
-        return state == SB_X_REPLY && !x->u->io.readable ? upstream_failed(x, 502) : state;
+        return state == SB_X_REPLY && !x->u->io.readable ? sb_try_failed(x, 502) : state;
     sb_try_end(x, false);
     return x->head_sent ? sb_step_abandon(x) : sb_step_body_failed(x, rc);
 }
@@ -344,10 +351,12 @@ enum sb_xstate sb_step_reply(struct sb_exchange *x)
     enum sb_rc rc;
     size_t n;
 
+    if (x->call)
+        return sb_grpc_reply(x);
     if (x->timed_out)
-        return sb_down_gone(x) ? sb_step_abandon(x) : upstream_failed(x, 504);
+        return sb_down_gone(x) ? sb_step_abandon(x) : sb_try_failed(x, 504);
     if (sb_io_flush(&u->io) && !u->io.readable)
-        return upstream_failed(x, 502);
+        return sb_try_failed(x, 502);
     next = sb_try_pump(x, SB_X_REPLY);
     if (next != SB_X_REPLY)
         return next;
@@ -356,13 +365,13 @@ enum sb_xstate sb_step_reply(struct sb_exchange *x)
         if (rc == SB_AGAIN)
             break;
         if (rc)
-            return upstream_failed(x, 502);
+            return sb_try_failed(x, 502);
         next = take_reply(x, x->w->big, n);
         if (next != SB_X_WAIT)
             return next;
     }
     if (u->io.failed)
-        return upstream_failed(x, 502);
+        return sb_try_failed(x, 502);
     if (sb_down_gone(x))
         return sb_step_abandon(x);
     return wait_for_reply(x);

@@ -92,7 +92,7 @@ struct sb_worker {
 
     struct sb_hold *hold;
     struct sb_wheel wheel;
-    struct sb_free_list exchanges, clients, upconns, streams;
+    struct sb_free_list exchanges, clients, upconns, streams, calls;
     struct sb_h2 *dirty_h2;         /* sessions to flush when the round ends */
     struct sb_client *first_client; /* all open ones */
     unsigned nclients, waiting;     /* waiting: between two requests */

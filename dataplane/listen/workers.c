@@ -29,6 +29,7 @@
 #include "dataplane/listen/tls.h"
 #include "dataplane/listen/worker.h"
 #include "dataplane/plugins/registry.h"
+#include "dataplane/upstream/h2_upstream.h"
 #include "dataplane/upstream/health.h"
 #include "dataplane/upstream/health_checker.h"
 #include "dataplane/upstream/resolver.h"
@@ -419,7 +420,7 @@ static void release_worker(struct sb_worker *w)
         sb_worker_unhold(w, w->hold);
     sb_exchanges_release(w);
     sb_pool_release(&w->clients);
-    sb_pool_release(&w->streams);
+    sb_streams_release(w);
     sb_pool_release(&w->upconns);
     sb_wheel_release(&w->wheel);
     event_del(&w->wake);
@@ -428,6 +429,14 @@ static void release_worker(struct sb_worker *w)
     free(w->big);
     free(w->scratch);
     pthread_mutex_destroy(&w->shared.lock);
+}
+
+/* What was collected in this round, until neither side's sending gives the other more to do. */
+static void flush_h2(struct sb_worker *w)
+{
+    do
+        sb_h2_flush_marked(w);
+    while (sb_h2_pools_flush(w));
 }
 
 static void *run_worker(void *arg)
@@ -445,7 +454,7 @@ static void *run_worker(void *arg)
             sb_error("worker %u: event loop: %s", w->index, strerror(errno));
             break;
         }
-        sb_h2_flush_marked(w);
+        flush_h2(w);
     }
     sb_crypto_memory_release();
     if (atomic_fetch_sub(&w->all->running, 1) == 1)

@@ -14,11 +14,12 @@
 #include "dataplane/http/downstream.h"
 #include "dataplane/upstream/balancer.h"
 #include "dataplane/upstream/balancer_hash.h"
+#include "dataplane/upstream/h2_upstream.h"
 #include "dataplane/upstream/tls_client.h"
 #include "shared/log.h"
 #include "shared/map.h"
 
-enum { UPCONN_KEEP_MAX = 1024, KEY_MAX = 1024 };
+enum { UPCONN_KEEP_MAX = 1024 };
 
 struct sb_pool {
     struct sb_str key; /* behind the struct */
@@ -33,6 +34,7 @@ struct sb_upstreams {
     struct sb_map pools;
     struct sb_balancer *balancer;
     struct sb_tls_clients *tls;
+    struct sb_h2_pools *h2;
 };
 
 struct sb_upstreams *sb_upstreams_new(struct sb_worker *w)
@@ -42,12 +44,18 @@ struct sb_upstreams *sb_upstreams_new(struct sb_worker *w)
     ups->w = w;
     ups->balancer = sb_balancer_new(w);
     ups->tls = sb_tls_clients_new(w->o->settings);
+    ups->h2 = sb_h2_pools_new(w);
     return ups;
+}
+
+struct sb_h2_pools *sb_upstreams_h2(struct sb_upstreams *ups)
+{
+    return ups->h2;
 }
 
 /* -- picking -- */
 
-static bool is_tls(const struct sb_service *s)
+bool sb_upstream_is_tls(const struct sb_service *s)
 {
     return s->protocol == SB_PROTO_HTTPS || s->protocol == SB_PROTO_GRPCS;
 }
@@ -164,7 +172,7 @@ size_t sb_upstream_host(const struct sb_exchange *x, char out[SB_UPSTREAM_HOST_M
     len = put(out, len, name);
     if (bare6)
         len = put(out, len, SB_STR("]"));
-    if (x->pick.port != (is_tls(x->service) ? 443 : 80)) {
+    if (x->pick.port != (sb_upstream_is_tls(x->service) ? 443 : 80)) {
         int n = snprintf(port, sizeof port, ":%u", x->pick.port);
 
         len = put(out, len, sb_str_n(port, (size_t)n));
@@ -172,8 +180,7 @@ size_t sb_upstream_host(const struct sb_exchange *x, char out[SB_UPSTREAM_HOST_M
     return len > SB_UPSTREAM_HOST_MAX ? 0 : len;
 }
 
-/* The name that TLS is about: SNI, and what the certificate must be for. An address is not sent. */
-static struct sb_str sni_of(const struct sb_exchange *x)
+struct sb_str sb_upstream_sni(const struct sb_exchange *x)
 {
     struct sb_str name;
     bool is_ip;
@@ -187,13 +194,7 @@ static struct sb_str sni_of(const struct sb_exchange *x)
 
 /* -- pools -- */
 
-struct key {
-    size_t len;
-    bool full;
-    char text[KEY_MAX];
-};
-
-static void key_add(struct key *k, const void *p, size_t len)
+static void key_add(struct sb_upstream_key *k, const void *p, size_t len)
 {
     if (len > sizeof k->text - k->len) {
         k->full = true;
@@ -203,7 +204,7 @@ static void key_add(struct key *k, const void *p, size_t len)
     k->len += len;
 }
 
-static void key_str(struct key *k, struct sb_str s)
+static void key_str(struct sb_upstream_key *k, struct sb_str s)
 {
     uint16_t len = (uint16_t)s.len;
 
@@ -211,13 +212,19 @@ static void key_str(struct key *k, struct sb_str s)
     key_add(k, s.p, s.len);
 }
 
-static void make_key(const struct sb_exchange *x, struct sb_tls_client *tls, struct key *k)
+bool sb_upstream_key(const struct sb_exchange *x, struct sb_upstream_key *k)
 {
     const union sb_sockaddr *a = &x->pick.addr;
     char protocol = (char)x->service->protocol;
 
+    k->tls = NULL;
     k->len = 0;
     k->full = false;
+    if (sb_upstream_is_tls(x->service)) {
+        k->tls = sb_tls_client_for(x->w->upstreams->tls, x->service, x->upstream);
+        if (!k->tls)
+            return false;
+    }
     key_add(k, &protocol, 1);
     if (a->sa.sa_family == AF_INET) {
         key_add(k, &a->in.sin_port, sizeof a->in.sin_port);
@@ -226,13 +233,14 @@ static void make_key(const struct sb_exchange *x, struct sb_tls_client *tls, str
         key_add(k, &a->in6.sin6_port, sizeof a->in6.sin6_port);
         key_add(k, &a->in6.sin6_addr, sizeof a->in6.sin6_addr);
     }
-    if (tls) {
-        key_str(k, sni_of(x));
-        key_str(k, sb_tls_client_key(tls));
+    if (k->tls) {
+        key_str(k, sb_upstream_sni(x));
+        key_str(k, sb_tls_client_key(k->tls));
     }
+    return !k->full;
 }
 
-static struct sb_pool *pool_for(struct sb_upstreams *ups, const struct key *k)
+static struct sb_pool *pool_for(struct sb_upstreams *ups, const struct sb_upstream_key *k)
 {
     struct sb_str key = sb_str_n(k->text, k->len);
     struct sb_pool *p = sb_map_get(&ups->pools, key);
@@ -317,21 +325,29 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
         close_connection(u);
 }
 
+int sb_upstream_dial(const union sb_sockaddr *a)
+{
+    socklen_t len = a->sa.sa_family == AF_INET ? sizeof a->in : sizeof a->in6;
+    int fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
+
+    if (fd < 0)
+        return -1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (connect(fd, &a->sa, len) && errno != EINPROGRESS) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
 static struct sb_upconn *connect_new(struct sb_exchange *x, struct sb_pool *p,
                                      struct sb_tls_client *tls)
 {
-    const union sb_sockaddr *a = &x->pick.addr;
-    socklen_t len = a->sa.sa_family == AF_INET ? sizeof a->in : sizeof a->in6;
-    int fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
+    int fd = sb_upstream_dial(&x->pick.addr);
     struct sb_upconn *u;
 
     if (fd < 0)
         return NULL;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    if (connect(fd, &a->sa, len) && errno != EINPROGRESS) {
-        close(fd);
-        return NULL;
-    }
     u = sb_pool_take(&x->w->upconns, sizeof *u);
     *u = (struct sb_upconn){.w = x->w, .pool = p, .connecting = true, .handshaking = tls != NULL};
     if (sb_io_open(&u->io, x->w, fd, on_event, u)) {
@@ -342,7 +358,7 @@ static struct sb_upconn *connect_new(struct sb_exchange *x, struct sb_pool *p,
     sb_timer_init(&u->timer, on_idle_timer);
     p->total++;
     if (tls)
-        sb_io_set_ssl(&u->io, sb_tls_client_session(tls, sni_of(x), &x->pick.addr));
+        sb_io_set_ssl(&u->io, sb_tls_client_session(tls, sb_upstream_sni(x), &x->pick.addr));
     sb_count(&x->w->stats.upstream_connects, 1);
     return u;
 }
@@ -350,18 +366,11 @@ static struct sb_upconn *connect_new(struct sb_exchange *x, struct sb_pool *p,
 struct sb_upconn *sb_upstream_take(struct sb_exchange *x)
 {
     struct sb_upstreams *ups = x->w->upstreams;
-    struct sb_tls_client *tls = NULL;
     struct sb_upconn *u;
     struct sb_pool *p;
-    struct key k;
+    struct sb_upstream_key k;
 
-    if (is_tls(x->service)) {
-        tls = sb_tls_client_for(ups->tls, x->service, x->upstream);
-        if (!tls)
-            return NULL;
-    }
-    make_key(x, tls, &k);
-    if (k.full)
+    if (!sb_upstream_key(x, &k))
         return NULL;
     p = pool_for(ups, &k);
     while ((u = p->newest) && !still_good(u)) {
@@ -378,7 +387,7 @@ struct sb_upconn *sb_upstream_take(struct sb_exchange *x)
         u->reused = true;
         sb_count(&x->w->stats.upstream_reuses, 1);
     } else {
-        u = connect_new(x, p, tls);
+        u = connect_new(x, p, k.tls);
     }
     if (u)
         u->x = x;
@@ -458,6 +467,7 @@ void sb_upstreams_free(struct sb_upstreams *ups)
         }
     }
     sb_map_release(&ups->pools);
+    sb_h2_pools_free(ups->h2);
     sb_balancer_free(ups->balancer);
     sb_tls_clients_free(ups->tls);
     free(ups);

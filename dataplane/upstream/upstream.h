@@ -18,8 +18,11 @@
 
 struct sb_address;
 struct sb_exchange;
+struct sb_h2_pools;
 struct sb_pool;
 struct sb_ring;
+struct sb_service;
+struct sb_tls_client;
 
 enum { SB_PICK_TRIED_MAX = 8 };
 
@@ -53,6 +56,7 @@ struct sb_upconn {
 
 struct sb_upstreams *sb_upstreams_new(struct sb_worker *w);
 void sb_upstreams_free(struct sb_upstreams *ups);
+struct sb_h2_pools *sb_upstreams_h2(struct sb_upstreams *ups); /* h2_upstream.h */
 
 /* Fills x->pick for x->service. SB_AGAIN: the exchange is run again when a name was resolved.
  * SB_NOTFOUND: no usable target; SB_INVALID: the name does not exist; SB_UNAVAILABLE: the resolver
@@ -76,6 +80,24 @@ struct sb_upconn *sb_upstream_take(struct sb_exchange *x);
 SB_MUST enum sb_rc sb_upstream_connect(struct sb_upconn *u);
 /* Back to the pool, or closed. */
 void sb_upstream_give(struct sb_upconn *u, bool reusable);
+
+/* -- for h2_upstream.h, whose connections are made alike -- */
+
+/* What a connection to x->pick depends on. */
+struct sb_upstream_key {
+    struct sb_tls_client *tls; /* NULL: plain */
+    size_t len;
+    bool full;
+    char text[1024];
+};
+
+bool sb_upstream_is_tls(const struct sb_service *s);
+/* False: there can be none, for want of a certificate, say. */
+bool sb_upstream_key(const struct sb_exchange *x, struct sb_upstream_key *k);
+/* The name that TLS is about: SNI, and what the certificate must be for. An address is not sent. */
+struct sb_str sb_upstream_sni(const struct sb_exchange *x);
+/* A connection under way: its descriptor, or -1. */
+int sb_upstream_dial(const union sb_sockaddr *a);
 
 enum { SB_UPSTREAM_HOST_MAX = 512 };
 
