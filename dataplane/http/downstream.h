@@ -55,6 +55,13 @@ static inline size_t sb_down_pending(const struct sb_exchange *x)
     return x->stream ? sb_stream_pending(x->stream) : sb_io_pending(&x->c->io);
 }
 
+/* Whether what waits does so because of the client, not because the round's frames are still being
+ * collected. */
+static inline bool sb_down_blocked(const struct sb_exchange *x)
+{
+    return !x->stream || sb_stream_blocked(x->stream);
+}
+
 /* How much to read from the upstream for this client at once. */
 static inline size_t sb_down_read_len(const struct sb_exchange *x)
 {

@@ -111,6 +111,7 @@ static enum sb_xstate take_head(struct sb_exchange *x)
     (void)sb_now_ms(x->w);
     x->first_byte_us = x->w->now_us;
     x->upstream_status = x->resp.status;
+    sb_upstream_report_status(x, x->resp.status);
     x->resp.framing =
         x->call->in_ended && !sb_h2_bytes_left(&x->call->in) ? SB_BODY_NONE : SB_BODY_EOF;
     sb_response_begin(x);

@@ -365,6 +365,7 @@ static void flush(struct sb_h2 *h)
         if (h->noticed && h->nstreams == 0)
             terminate(h, NGHTTP2_NO_ERROR);
         ok = sb_h2_wire_send(&h->wire, on_sent, h);
+        h->flushes++;
     } while (ok && h->ready_first && ++rounds < ROUNDS_MAX);
     if (!ok || c->io.failed) {
         c->close = true;

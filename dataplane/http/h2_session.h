@@ -39,7 +39,7 @@ struct sb_h2 {
     size_t pending_was;           /* the socket's, when the timer was last set */
     size_t drained;               /* bytes thrown away while lingering */
     int32_t resets[SB_H2_RESETS]; /* streams that we reset: frames of theirs may be on the way */
-    unsigned nresets;
+    unsigned nresets, flushes;
     int32_t forgotten;       /* the highest that fell out of resets */
     int64_t patience;        /* frames left of the budget */
     int64_t patience_ms;     /* when it was last filled up */

@@ -463,6 +463,8 @@ static enum sb_rc submit_head(struct sb_stream *s, const struct sb_gather *g)
 static void add_output(struct sb_stream *s, const void *p, size_t len)
 {
     sb_h2_bytes_trim(&s->out);
+    if (s->out.len == 0)
+        s->out_flush = s->h->flushes;
     sb_h2_bytes_add(&s->out, p, len);
     s->h->buffered += len;
 }
@@ -487,6 +489,11 @@ enum sb_rc sb_stream_send(struct sb_stream *s, struct sb_gather *g, bool last)
 void sb_stream_abort(struct sb_stream *s)
 {
     s->aborted = true;
+}
+
+bool sb_stream_blocked(const struct sb_stream *s)
+{
+    return sb_h2_bytes_left(&s->out) && s->out_flush != s->h->flushes;
 }
 
 size_t sb_stream_read_len(const struct sb_stream *s, size_t wanted)

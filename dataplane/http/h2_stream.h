@@ -35,7 +35,8 @@ struct sb_stream {
     bool deferred, trailers_sent;
     bool aborted, reset, closed; /* cut off by us; by the client; nghttp2 has forgotten it */
     bool host_given;
-    uint32_t error; /* what aborted says, NO_ERROR for our own */
+    unsigned out_flush; /* the session's flushes when the oldest bytes of out came */
+    uint32_t error;     /* what aborted says, NO_ERROR for our own */
     size_t head_bytes, cookies;
     struct sb_str method, path, authority; /* of the request's head, in the exchange's `in` */
     char *in;
@@ -49,6 +50,7 @@ SB_MUST enum sb_rc sb_stream_send(struct sb_stream *s, struct sb_gather *g, bool
 void sb_stream_continue(struct sb_stream *s);
 void sb_stream_abort(struct sb_stream *s);
 void sb_stream_wake(struct sb_stream *s);
+bool sb_stream_blocked(const struct sb_stream *s);
 size_t sb_stream_read_len(const struct sb_stream *s, size_t wanted);
 
 static inline size_t sb_stream_pending(const struct sb_stream *s)

@@ -36,7 +36,7 @@ bool sb_spool_room(const struct sb_exchange *x)
     const struct sb_proxy_options *o = x->w->o;
     const struct sb_spool *s = x->spool;
 
-    if (!x->spooling)
+    if (!x->spooling || (!s && !sb_down_blocked(x)))
         return false;
     if (!s)
         return o->response_memory || o->response_file_max;
