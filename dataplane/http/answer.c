@@ -402,6 +402,7 @@ bool sb_answer_gather(struct sb_exchange *x, struct sb_gather *g)
     if (x->req.version == 9 && !x->refused) /* HTTP/0.9 knows no heads */
         g->n = 0;
     g->head = g->n;
+    x->resp_head_sent = (uint32_t)sb_gather_len(g);
     for (int i = 0; i < body.n && !no_body; i++)
         sb_gather_ref(g, body.iov[i].iov_base, body.iov[i].iov_len);
     x->body_sent = no_body ? 0 : len;

@@ -177,6 +177,7 @@ struct sb_exchange {
     size_t read_len, drained;
     int status;
     uint64_t body_sent;
+    uint32_t resp_head_sent; /* bytes */
     struct sb_answer answer;
 
     char cleared[1];

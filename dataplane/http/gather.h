@@ -78,6 +78,15 @@ static inline void sb_gather_str(struct sb_gather *g, struct sb_str s)
     sb_gather_add(g, s.p, s.len);
 }
 
+static inline size_t sb_gather_len(const struct sb_gather *g)
+{
+    size_t len = 0;
+
+    for (int i = 0; i < g->n; i++)
+        len += g->iov[i].iov_len;
+    return len;
+}
+
 #define sb_gather_lit(g, lit) sb_gather_add((g), "" lit, sizeof(lit) - 1)
 
 static inline void sb_gather_uint(struct sb_gather *g, uint64_t n)

@@ -250,6 +250,7 @@ void sb_response_head(struct sb_exchange *x, struct sb_gather *g)
     sb_debug_headers(x, g);
     sb_gather_lit(g, "\r\n");
     g->head = g->n;
+    x->resp_head_sent = (uint32_t)sb_gather_len(g);
 }
 
 void sb_response_interim(struct sb_exchange *x, struct sb_gather *g)

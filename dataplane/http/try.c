@@ -215,9 +215,11 @@ enum sb_xstate sb_step_connect(struct sb_exchange *x)
 
 /* -- REPLY -- */
 
-static bool has_response_hooks(const struct sb_exchange *x)
+/* Whether the response's head is looked at later than when it is sent on. */
+static bool keeps_head(const struct sb_exchange *x)
 {
-    return sb_hooks_any(x, SB_PHASE_HEADER_FILTER) || sb_hooks_any(x, SB_PHASE_BODY_FILTER);
+    return x->w->o->log_wants_response || sb_hooks_any(x, SB_PHASE_HEADER_FILTER) ||
+           sb_hooks_any(x, SB_PHASE_BODY_FILTER);
 }
 
 static enum sb_http_result parse_reply(struct sb_exchange *x, const char *p, size_t len)
@@ -226,7 +228,7 @@ static enum sb_http_result parse_reply(struct sb_exchange *x, const char *p, siz
     static _Thread_local uint8_t ids[RESP_HEADERS];
 
     if (!x->resp.headers) {
-        bool own = has_response_hooks(x); /* they may suspend, and others parse meanwhile */
+        bool own = keeps_head(x); /* hooks may suspend, and others parse meanwhile */
 
         x->resp.headers =
             own ? SB_NEW_N(sb_exchange_arena(x), struct sb_router_header, RESP_HEADERS) : headers;
@@ -277,7 +279,7 @@ static enum sb_xstate take_reply(struct sb_exchange *x, const char *p, size_t le
 {
     enum sb_http_result r;
 
-    if (x->resp_len || has_response_hooks(x)) {
+    if (x->resp_len || keeps_head(x)) {
         if (!keep_reply(x, p, len))
             return sb_try_failed(x, 502);
         p = x->resp_buf;

@@ -402,24 +402,13 @@ static void load_workers(struct sb_proxy_options *o)
     o->workers = n < 1 ? 1 : n > 1024 ? 1024 : (unsigned)n;
 }
 
-/* The second word names a log format; the default one is what there is. */
-static void load_access_log(struct sb_proxy_options *o)
-{
-    const char *text = sb_settings_str(o->settings, "proxy_access_log");
-    struct sb_str rest = sb_str_c(text), path;
-
-    if (!sb_str_split(&rest, ' ', &path) || path.len == 0 || sb_str_is(path, "off"))
-        return;
-    o->access_log = sb_settings_path(o->settings, o->arena, sb_arena_cstr(o->arena, path)).p;
-}
-
 enum sb_rc sb_proxy_options_load(const struct sb_settings *settings, struct sb_proxy_options **out,
                                  struct sb_err *err)
 {
     struct sb_arena *arena = sb_arena_new(0);
     struct sb_proxy_options *o = SB_NEW(arena, struct sb_proxy_options);
     const char *flavor = sb_settings_str(settings, "router_flavor");
-    unsigned upstream_tokens = 0;
+    unsigned upstream_tokens = 0, wants;
     size_t n;
     const struct sb_str *items = sb_settings_list(settings, "proxy_listen", &n);
     enum sb_rc rc;
@@ -439,17 +428,21 @@ enum sb_rc sb_proxy_options_load(const struct sb_settings *settings, struct sb_p
         rc = load_tokens(settings, "headers_upstream", &upstream_tokens, err);
     if (!rc)
         rc = load_errors(o, err);
+    if (!rc)
+        rc = sb_access_options_load(arena, settings, &o->access, err);
     if (rc) {
         sb_arena_free(arena);
         return rc;
     }
     o->upstream_request_id = upstream_tokens & SB_TOKEN_REQUEST_ID;
     o->allow_debug_header = sb_settings_bool(settings, "allow_debug_header");
-    o->wants_local_ip = flavor && strcmp(flavor, "expressions") == 0;
+    wants = o->access.format ? sb_log_format_wants(o->access.format) : 0;
+    o->log_wants_response = wants & SB_LOG_WANTS_RESPONSE;
+    o->wants_local_ip =
+        (flavor && strcmp(flavor, "expressions") == 0) || (wants & SB_LOG_WANTS_LOCAL_IP);
     o->temp_dir = sb_settings_path(settings, arena, "").p;
     load_limits(o);
     load_workers(o);
-    load_access_log(o);
     *out = o;
     return SB_OK;
 }

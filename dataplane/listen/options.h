@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "dataplane/http/access_log.h"
 #include "shared/arena.h"
 #include "shared/err.h"
 #include "shared/settings.h"
@@ -83,8 +84,9 @@ struct sb_proxy_options {
     uint64_t pool_requests;
     int64_t pool_idle_ms; /* 0: for ever */
 
-    const char *access_log; /* NULL: off */
-    const char *temp_dir;   /* for bodies too large for memory */
+    struct sb_access_options access;
+    bool log_wants_response; /* headers of the response appear in the access log */
+    const char *temp_dir;    /* for bodies too large for memory */
 };
 
 /* err names the setting. The settings must outlive the call only. */

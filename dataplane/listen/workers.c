@@ -44,7 +44,7 @@ enum { ACCEPT_BATCH = 64, ACCEPT_PAUSE_MS = 500, DRAIN_BATCHES = 1024, FILES_MAX
 struct sb_workers {
     struct sb_proxy_options *o;
     struct sb_tls *tls;
-    struct sb_access_writer *access; /* NULL: off */
+    struct sb_log_writer *access; /* NULL: off */
     struct sb_health *health;
     struct sb_health_checker *checker;
     unsigned n, started;
@@ -395,7 +395,7 @@ static enum sb_rc init_worker(struct sb_workers *ws, struct sb_worker *w, struct
     w->health = ws->health;
     w->resolver = sb_resolver_new(w->base, w->o->settings, worker_clock, w);
     w->upstreams = sb_upstreams_new(w);
-    w->access_log = ws->access ? sb_access_log_new(w, ws->access) : NULL;
+    w->access_log = ws->access ? sb_access_log_new(w, ws->o->access.format, ws->access) : NULL;
     w->plugins = sb_plugin_states_new(w->base, ws->o->settings);
     return SB_OK;
 }
@@ -470,7 +470,7 @@ static void free_workers(struct sb_workers *ws)
         release_worker(&ws->w[i]);
     sb_health_free(ws->health);
     sb_sockets_release();
-    sb_access_writer_free(ws->access);
+    sb_log_writer_free(ws->access);
     sb_tls_free(ws->tls);
     sb_proxy_options_free(ws->o);
     close(ws->ended_fd);
@@ -535,8 +535,10 @@ enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_worker
     rc = sb_proxy_options_load(settings, &ws->o, err);
     if (!rc && any_ssl(ws->o))
         rc = sb_tls_new(settings, ws->o->http2, &ws->tls, err);
-    if (!rc && ws->o->access_log)
-        rc = sb_access_writer_new(ws->o->access_log, &ws->access, err);
+    if (!rc && ws->o->access.target && sb_log_writer_new(ws->o->access.target, &ws->access, err)) {
+        rc = SB_IO;
+        sb_err_at(err, "proxy_access_log");
+    }
     if (!rc) {
         ws->n = ws->o->workers;
         ws->w = sb_xcalloc(ws->n, sizeof *ws->w);
@@ -616,5 +618,5 @@ void sb_workers_stats(const struct sb_workers *ws, struct sb_proxy_stats *out)
 void sb_workers_reopen_logs(struct sb_workers *ws)
 {
     if (ws->access)
-        sb_access_writer_reopen(ws->access);
+        sb_log_writer_reopen(ws->access);
 }
