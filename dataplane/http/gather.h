@@ -50,9 +50,9 @@ static inline void sb_gather_ref(struct sb_gather *g, const char *p, size_t len)
 /* Bytes at g->at that are already written there. */
 static inline void sb_gather_wrote(struct sb_gather *g, size_t len)
 {
-    struct iovec *last = &g->iov[g->n - 1];
+    struct iovec *last = g->n ? &g->iov[g->n - 1] : NULL;
 
-    if (g->n && (char *)last->iov_base + last->iov_len == g->at)
+    if (last && (char *)last->iov_base + last->iov_len == g->at)
         last->iov_len += len;
     else
         sb_gather_ref(g, g->at, len);
