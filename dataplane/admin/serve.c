@@ -211,6 +211,11 @@ static enum sb_rc listen_on(struct sb_serve *s, const struct sb_listen *l, struc
     if (s->naccepting == ACCEPTING_MAX)
         return sb_err_set(err, SB_INVALID, "%s: more than %d addresses", s->config.listen,
                           ACCEPTING_MAX);
+    if (l->proxy_protocol)
+        sb_warn("%s: proxy_protocol has no effect on %.*s", s->config.listen, SB_ARG(l->text));
+    if (l->http2)
+        sb_info("%s: http2 has no effect on %.*s, which speaks HTTP/1.1", s->config.listen,
+                SB_ARG(l->text));
     if (l->ssl && !s->ctx) {
         enum sb_rc rc = sb_admin_tls(s->config.settings, s->config.tls, &s->ctx, err);
 

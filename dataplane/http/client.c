@@ -9,7 +9,7 @@
 #include "dataplane/listen/proxy_protocol.h"
 #include "dataplane/listen/tls.h"
 
-enum { POOL_KEEP_MAX = 1024 };
+enum { POOL_KEEP_MAX = 1024, HALF_OPEN_MAX = 2048 };
 
 static struct sb_client *client_of(struct sb_timer *t)
 {
@@ -105,6 +105,19 @@ void sb_client_open(struct sb_worker *w, const struct sb_listener *listener, int
     sb_timer_set(&w->wheel, &c->timer, sb_now_ms(w) + w->o->header_timeout_ms);
 }
 
+static void handshake_ends(struct sb_client *c)
+{
+    struct sb_worker *w = c->w;
+
+    *c->half_open.link = c->half_open.next;
+    if (c->half_open.next)
+        c->half_open.next->half_open.link = c->half_open.link;
+    else
+        w->half_open.last = c->half_open.link;
+    w->half_open.count--;
+    c->sni = (struct sb_str){0};
+}
+
 static void free_client(struct sb_client *c)
 {
     struct sb_worker *w = c->w;
@@ -113,6 +126,8 @@ static void free_client(struct sb_client *c)
         sb_h2_free(c->h2);
     sb_client_set_waiting(c, false);
     sb_timer_remove(&c->timer, &w->wheel);
+    if (c->state == SB_CLIENT_HANDSHAKE && c->io.ssl)
+        handshake_ends(c);
     sb_io_close(&c->io);
     *c->link = c->next;
     if (c->next)
@@ -161,6 +176,23 @@ static bool speaks_plain(struct sb_client *c)
     return recv(c->io.fd, &first, 1, MSG_PEEK) == 1 && first >= 'A' && first <= 'Z';
 }
 
+/* A flood of handshakes that never end pushes out its own oldest ones; those that mean it are done
+ * long before. */
+static void handshake_begins(struct sb_client *c)
+{
+    struct sb_worker *w = c->w;
+    struct sb_client *oldest = w->half_open.first;
+
+    c->half_open.next = NULL;
+    c->half_open.link = w->half_open.last;
+    *w->half_open.last = c;
+    w->half_open.last = &c->half_open.next;
+    if (++w->half_open.count <= HALF_OPEN_MAX)
+        return;
+    oldest->close = true;
+    sb_client_run(oldest);
+}
+
 static bool handshake(struct sb_client *c)
 {
     enum sb_rc rc;
@@ -180,6 +212,7 @@ static bool handshake(struct sb_client *c)
             return false;
         }
         sb_io_set_ssl(&c->io, ssl);
+        handshake_begins(c);
     }
     rc = sb_io_handshake(&c->io);
     if (rc == SB_AGAIN && !c->io.eof && !(c->io.hup && !c->io.readable))
@@ -188,6 +221,7 @@ static bool handshake(struct sb_client *c)
         c->close = true;
         return false;
     }
+    handshake_ends(c);
     c->sni = sb_str_c(SSL_get_servername(c->io.ssl, TLSEXT_NAMETYPE_host_name));
     c->state = SB_CLIENT_OPEN;
     if (sb_tls_chose_h2(c->io.ssl))

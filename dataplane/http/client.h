@@ -34,7 +34,12 @@ struct sb_client {
     uint8_t ip_len, proxy_ip_len;
     char ip[INET6_ADDRSTRLEN], proxy_ip[INET6_ADDRSTRLEN]; /* peer; as the PROXY header has it */
     char local_ip[INET6_ADDRSTRLEN];                       /* "" unless the router may ask for it */
-    struct sb_str sni;                                     /* owned by the TLS session */
+    union {
+        struct sb_str sni; /* owned by the TLS session */
+        struct {           /* during its handshake */
+            struct sb_client *next, **link;
+        } half_open;
+    };
 };
 
 /* Takes an accepted descriptor. */

@@ -4,17 +4,31 @@
 
 static const char signature[12] = {'\r', '\n', '\r', '\n', 0, '\r', '\n', 'Q', 'U', 'I', 'T', '\n'};
 
-enum { V1_MAX = 107, V2_HEAD = 16 };
+enum { V1_MAX = 107, V2_HEAD = 16, V2_LOCAL = 0, V2_PROXY = 1, TLV_HEAD = 3, TLV_CRC32C = 3 };
+enum { STREAM = 1, FAMILIES = 4, CRC_LEN = 4 };
 
-static bool take_address(struct sb_str text, int family, struct sb_proxy_header *out)
+static bool is_address(struct sb_str text, int family, char out[INET6_ADDRSTRLEN])
 {
     uint8_t addr[16];
 
-    if (text.len >= sizeof out->source)
+    if (text.len >= INET6_ADDRSTRLEN)
         return false;
-    memcpy(out->source, text.p, text.len);
-    out->source[text.len] = '\0';
-    return inet_pton(family, out->source, addr) == 1;
+    memcpy(out, text.p, text.len);
+    out[text.len] = '\0';
+    return inet_pton(family, out, addr) == 1;
+}
+
+static bool is_port(struct sb_str text, uint16_t *out)
+{
+    unsigned port = 0;
+
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.p[i] < '0' || text.p[i] > '9' || text.len > 5)
+            return false;
+        port = port * 10 + (unsigned)(text.p[i] - '0');
+    }
+    *out = (uint16_t)port;
+    return text.len > 0 && port <= 65535;
 }
 
 /* "PROXY TCP4 source destination sport dport\r\n" */
@@ -22,8 +36,11 @@ static int parse_v1(struct sb_str in, struct sb_proxy_header *out)
 {
     ptrdiff_t end = sb_str_find(in, SB_STR("\r\n"), 0);
     struct sb_str line, word[6];
+    char destination[INET6_ADDRSTRLEN];
+    struct sb_proxy_header h = {0};
+    uint16_t port;
     size_t n = 0;
-    int64_t port;
+    int family;
 
     if (end < 0)
         return in.len < V1_MAX ? 0 : -1;
@@ -34,11 +51,13 @@ static int parse_v1(struct sb_str in, struct sb_proxy_header *out)
         n++;
     if (n >= 2 && sb_str_is(word[1], "UNKNOWN"))
         return (int)end + 2;
-    if (n != 6 || line.len || (!sb_str_is(word[1], "TCP4") && !sb_str_is(word[1], "TCP6")) ||
-        !take_address(word[2], sb_str_is(word[1], "TCP4") ? AF_INET : AF_INET6, out) ||
-        !sb_str_int(word[4], &port) || port < 0 || port > 65535)
+    if (n != 6 || line.len || (!sb_str_is(word[1], "TCP4") && !sb_str_is(word[1], "TCP6")))
         return -1;
-    out->source_port = (uint16_t)port;
+    family = sb_str_is(word[1], "TCP4") ? AF_INET : AF_INET6;
+    if (!is_address(word[2], family, h.source) || !is_address(word[3], family, destination) ||
+        !is_port(word[4], &h.source_port) || !is_port(word[5], &port))
+        return -1;
+    *out = h;
     return (int)end + 2;
 }
 
@@ -47,29 +66,83 @@ static uint16_t be16(const char *p)
     return (uint16_t)((unsigned char)p[0] << 8 | (unsigned char)p[1]);
 }
 
+static uint32_t be32(const char *p)
+{
+    return (uint32_t)be16(p) << 16 | be16(p + 2);
+}
+
+/* CRC-32C, a bit at a time: headers are short and few carry one. */
+static uint32_t crc32c(uint32_t crc, const char *p, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        crc ^= (unsigned char)p[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
+    }
+    return crc;
+}
+
+/* Of the whole header, as if the field itself were zero. */
+static bool checksum_holds(struct sb_str header, size_t at)
+{
+    static const char zero[CRC_LEN];
+    uint32_t crc = crc32c(~0u, header.p, at);
+
+    crc = crc32c(crc, zero, sizeof zero);
+    crc = crc32c(crc, header.p + at + CRC_LEN, header.len - at - CRC_LEN);
+    return ~crc == be32(header.p + at);
+}
+
+/* What follows the addresses; false: it is broken. */
+static bool attachments_hold(struct sb_str header, size_t at)
+{
+    while (at < header.len) {
+        size_t len;
+
+        if (header.len - at < TLV_HEAD)
+            return false;
+        len = be16(header.p + at + 1);
+        if (header.len - at - TLV_HEAD < len)
+            return false;
+        if (header.p[at] == TLV_CRC32C &&
+            (len != CRC_LEN || !checksum_holds(header, at + TLV_HEAD)))
+            return false;
+        at += TLV_HEAD + len;
+    }
+    return true;
+}
+
 static int parse_v2(struct sb_str in, struct sb_proxy_header *out)
 {
+    /* by family: none, IPv4, IPv6, UNIX */
+    static const size_t addresses_len[FAMILIES] = {0, 12, 36, 216};
+    unsigned command, family, transport;
     size_t len;
-    unsigned family;
 
     if (in.len < V2_HEAD)
         return 0;
-    len = be16(in.p + 14);
+    command = (unsigned char)in.p[12] & 15;
     family = (unsigned char)in.p[13] >> 4;
-    if ((unsigned char)in.p[12] >> 4 != 2 || V2_HEAD + len > SB_PROXY_HEADER_MAX)
+    transport = (unsigned char)in.p[13] & 15;
+    len = be16(in.p + 14);
+    if ((unsigned char)in.p[12] >> 4 != 2 || command > V2_PROXY || family >= FAMILIES ||
+        V2_HEAD + len > SB_PROXY_HEADER_MAX)
         return -1;
     if (in.len < V2_HEAD + len)
         return 0;
-    if (((unsigned char)in.p[12] & 15) == 0)
-        return (int)(V2_HEAD + len); /* LOCAL: a health check of the proxy's own */
-    if (family == 1 && len >= 12) {
+    in = sb_str_first(in, V2_HEAD + len);
+    if (command == V2_LOCAL) /* a health check of the proxy's own; the rest is to be skipped */
+        return (int)in.len;
+    if (len < addresses_len[family] || !attachments_hold(in, V2_HEAD + addresses_len[family]))
+        return -1;
+    if (transport == STREAM && family == 1) {
         inet_ntop(AF_INET, in.p + V2_HEAD, out->source, sizeof out->source);
         out->source_port = be16(in.p + V2_HEAD + 8);
-    } else if (family == 2 && len >= 36) {
+    } else if (transport == STREAM && family == 2) {
         inet_ntop(AF_INET6, in.p + V2_HEAD, out->source, sizeof out->source);
         out->source_port = be16(in.p + V2_HEAD + 32);
     }
-    return (int)(V2_HEAD + len);
+    return (int)in.len;
 }
 
 int sb_proxy_header_parse(struct sb_str in, struct sb_proxy_header *out)

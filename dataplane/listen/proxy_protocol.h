@@ -1,4 +1,10 @@
-/* proxy_protocol.h - the PROXY header, versions 1 and 2, in front of a connection. */
+/* proxy_protocol.h - the PROXY header, versions 1 and 2, in front of a connection
+ * (haproxy: doc/proxy-protocol.txt).
+ *
+ * Of version 2's attachments (TLVs) only the checksum is looked at: where there is one it must be
+ * right. Connections of the proxy's own (LOCAL), sockets without addresses (UNKNOWN, UNIX) and
+ * datagrams tell no source: the peer's own address stands.
+ */
 #ifndef SB_DATAPLANE_LISTEN_PROXY_PROTOCOL_H
 #define SB_DATAPLANE_LISTEN_PROXY_PROTOCOL_H
 
@@ -7,7 +13,7 @@
 
 #include "shared/str.h"
 
-enum { SB_PROXY_HEADER_MAX = 536 };
+enum { SB_PROXY_HEADER_MAX = 4096 };
 
 struct sb_proxy_header {
     char source[INET6_ADDRSTRLEN]; /* "" for LOCAL, UNKNOWN and families without addresses */

@@ -96,6 +96,10 @@ struct sb_worker {
     struct sb_h2 *dirty_h2;         /* sessions to flush when the round ends */
     struct sb_client *first_client; /* all open ones */
     unsigned nclients, waiting;     /* waiting: between two requests */
+    struct {                        /* TLS handshakes under way, the oldest first */
+        struct sb_client *first, **last;
+        unsigned count;
+    } half_open;
     struct sb_upstreams *upstreams;
     struct sb_resolver *resolver;
     struct sb_health *health;         /* of all workers; has its own rules for threads */

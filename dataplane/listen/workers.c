@@ -377,6 +377,7 @@ static enum sb_rc init_worker(struct sb_workers *ws, struct sb_worker *w, struct
     w->o = ws->o;
     w->tls = ws->tls;
     w->shared.last = &w->shared.first;
+    w->half_open.last = &w->half_open.first;
     pthread_mutex_init(&w->shared.lock, NULL);
     event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK); /* others only write to wake_fd */
     w->base = event_base_new_with_config(config);

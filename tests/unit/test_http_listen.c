@@ -105,7 +105,8 @@ static void test_cidr(void **state)
     assert_false(sb_cidr_parse(SB_STR("::/129"), &c));
 }
 
-#define V2 "\r\n\r\n\0\r\nQUIT\n"
+#define V2  "\r\n\r\n\0\r\nQUIT\n"
+#define CRC "\307\336\104\110" /* CRC-32C of the header it stands in */
 
 static const struct {
     struct sb_str in;
@@ -119,6 +120,15 @@ static const struct {
     {SB_STR_INIT("PROXY UNKNOWN whatever it says\r\n"), 32, "", 0},
     {SB_STR_INIT(V2 "\x21\x11\0\x0c\1\2\3\4\5\6\7\x08\0\x5a\0\x50X"), 28, "1.2.3.4", 90},
     {SB_STR_INIT(V2 "\x20\0\0\0"), 16, "", 0},
+    /* LOCAL: whatever follows is skipped */
+    {SB_STR_INIT(V2 "\x20\x11\0\x03\1\2\3"), 19, "", 0},
+    /* attachments: ALPN, a no-op; a checksum that holds */
+    {SB_STR_INIT(V2 "\x21\x11\0\x13\1\2\3\4\5\6\7\x08\0\x5a\0\x50\1\0\1h\4\0\0"), 35, "1.2.3.4",
+     90},
+    {SB_STR_INIT(V2 "\x21\x11\0\x13\1\2\3\4\5\6\7\x08\0\x5a\0\x50\3\0\4" CRC), 35, "1.2.3.4", 90},
+    /* a datagram's addresses, and none at all */
+    {SB_STR_INIT(V2 "\x21\x12\0\x0c\1\2\3\4\5\6\7\x08\0\x5a\0\x50"), 28, "", 0},
+    {SB_STR_INIT(V2 "\x21\0\0\0"), 16, "", 0},
     {SB_STR_INIT(""), 0},
     {SB_STR_INIT("PROX"), 0},
     {SB_STR_INIT("PROXY TCP4 1.2.3.4"), 0},
@@ -129,7 +139,16 @@ static const struct {
     {SB_STR_INIT("PROXY TCP4 1.2.3.4 5.6.7.8 90000 80\r\n"), -1},
     {SB_STR_INIT("PROXY TCP4 1.2.3.4 5.6.7.8 90\r\n"), -1},
     {SB_STR_INIT("PROXY TCP4 1.2.3.4 5.6.7.8 90 80 1\r\n"), -1},
-    {SB_STR_INIT(V2 "\x11\x11\0\x0c\1\2"), -1},
+    {SB_STR_INIT("PROXY TCP4 1.2.3.4 nowhere 90 80\r\n"), -1},
+    {SB_STR_INIT("PROXY TCP4 1.2.3.4 5.6.7.8 +90 80\r\n"), -1},
+    {SB_STR_INIT("PROXY TCP4 1.2.3.4 5.6.7.8 90 \r\n"), -1},
+    {SB_STR_INIT(V2 "\x11\x11\0\x0c\1\2"), -1}, /* version 1 */
+    {SB_STR_INIT(V2 "\x22\x11\0\0"), -1},       /* neither LOCAL nor PROXY */
+    {SB_STR_INIT(V2 "\x21\x41\0\0"), -1},       /* no such family */
+    {SB_STR_INIT(V2 "\x21\x11\0\4\1\2\3\4"), -1},
+    {SB_STR_INIT(V2 "\x21\x11\0\x0e\1\2\3\4\5\6\7\x08\0\x5a\0\x50\4\0"), -1},
+    {SB_STR_INIT(V2 "\x21\x11\0\x10\1\2\3\4\5\6\7\x08\0\x5a\0\x50\4\0\2x"), -1},
+    {SB_STR_INIT(V2 "\x21\x11\0\x13\1\2\3\4\5\6\7\x08\0\x5a\0\x50\3\0\4\1\2\3\4"), -1},
     {SB_STR_INIT(V2 "\x21\x11\xff\xff\1\2"), -1},
 };
 
