@@ -1,5 +1,7 @@
 #include "schema/changelog.h"
 
+#include <stdio.h>
+
 static bool is_true(const struct sb_pg_rows *rows, int column)
 {
     return sb_str_is(sb_pg_text(rows, column), "t");
@@ -78,5 +80,21 @@ enum sb_rc sb_invalidations_read(struct sb_pg *pg, struct sb_arena *a, struct sb
     sb_pg_rows_release(&rows);
     if (!rc)
         *out = inv;
+    return rc;
+}
+
+enum sb_rc sb_changes_tell_level(struct sb_pg *pg, const char *level, int64_t ms,
+                                 struct sb_err *err)
+{
+    struct sb_pg_rows rows = {0};
+    struct sb_str param;
+    char text[64];
+    enum sb_rc rc;
+
+    snprintf(text, sizeof text, SB_LEVEL_NOTICE "%s %lld", level, (long long)ms);
+    param = sb_str_c(text);
+    rc = sb_pg_query(pg, "SELECT pg_notify('silverback_changes', $1)", &param, 1, &rows, err);
+    if (!rc)
+        sb_pg_rows_release(&rows);
     return rc;
 }

@@ -46,6 +46,12 @@ struct sb_changes {
 SB_MUST enum sb_rc sb_changes_read(struct sb_pg *pg, struct sb_arena *a, int64_t version,
                                    int64_t mark, struct sb_changes *out, struct sb_err *err);
 
+/* Tells every node that listens, this one too: a log level, for so long (0: until it is told
+ * otherwise). What it looks like in a notification's payload: SB_LEVEL_NOTICE "debug 60000". */
+#define SB_LEVEL_NOTICE "log-level "
+SB_MUST enum sb_rc sb_changes_tell_level(struct sb_pg *pg, const char *level, int64_t ms,
+                                         struct sb_err *err);
+
 struct sb_invalidation {
     struct sb_str table;
     bool added;          /* rows are new: only what is remembered as absent ends */

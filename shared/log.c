@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "shared/clock.h"
+
 static const char *const level_names[] = {"emerg", "alert",  "crit", "error",
                                           "warn",  "notice", "info", "debug"};
 
@@ -20,6 +22,13 @@ static _Atomic int threshold = SB_LOG_NOTICE;
 static _Atomic int log_fd = STDERR_FILENO;
 static char *log_path; /* set before threads start; read by reopen */
 static bool stderr_taken;
+
+static struct {
+    pthread_mutex_t lock;
+    bool on;
+    enum sb_log_level before, level;
+    int64_t until_ms; /* 0: no end */
+} lent = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 bool sb_log_level_parse(const char *name, enum sb_log_level *out)
 {
@@ -45,6 +54,52 @@ void sb_log_set_level(enum sb_log_level level)
 enum sb_log_level sb_log_get_level(void)
 {
     return (enum sb_log_level)atomic_load_explicit(&threshold, memory_order_relaxed);
+}
+
+void sb_log_lend_level(enum sb_log_level level, int64_t ms)
+{
+    pthread_mutex_lock(&lent.lock);
+    if (!lent.on)
+        lent.before = sb_log_get_level();
+    lent.on = true;
+    lent.level = level;
+    lent.until_ms = ms > 0 ? sb_clock_ms() + ms : 0;
+    sb_log_set_level(level);
+    pthread_mutex_unlock(&lent.lock);
+}
+
+void sb_log_tick(void)
+{
+    pthread_mutex_lock(&lent.lock);
+    if (lent.on && lent.until_ms && sb_clock_ms() >= lent.until_ms) {
+        lent.on = false;
+        sb_log_set_level(lent.before);
+    }
+    pthread_mutex_unlock(&lent.lock);
+}
+
+void sb_log_lent(char *out, size_t size)
+{
+    int64_t left;
+
+    out[0] = '\0';
+    pthread_mutex_lock(&lent.lock);
+    left = lent.until_ms - sb_clock_ms();
+    if (lent.on && left > 0)
+        snprintf(out, size, "%s %lld", level_names[lent.level], (long long)left);
+    pthread_mutex_unlock(&lent.lock);
+}
+
+bool sb_log_lend_text(const char *text)
+{
+    enum sb_log_level level;
+    char name[16];
+    long long ms;
+
+    if (sscanf(text, "%15s %lld", name, &ms) != 2 || !sb_log_level_parse(name, &level) || ms < 0)
+        return false;
+    sb_log_lend_level(level, ms);
+    return true;
 }
 
 /* The number of the descriptor stays, so that a thread that writes meanwhile never meets a closed

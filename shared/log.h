@@ -8,6 +8,8 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 enum sb_log_level {
     SB_LOG_EMERG,
@@ -28,6 +30,15 @@ const char *sb_log_level_name(enum sb_log_level level);
  */
 void sb_log_set_level(enum sb_log_level level);
 enum sb_log_level sb_log_get_level(void);
+
+/* For so long (0: until it is set again), then what it was before anybody lent it. Any thread. */
+void sb_log_lend_level(enum sb_log_level level, int64_t ms);
+/* Takes back what was lent, when its time is over. To be called now and then. */
+void sb_log_tick(void);
+/* "debug 53000": what is lent, and for how many milliseconds more; "" when nothing is. */
+void sb_log_lent(char *out, size_t size);
+/* The same read back; false: it says something else, and nothing changes. */
+bool sb_log_lend_text(const char *text);
 
 /* Where lines go: a path (opened for append; reopened by sb_log_reopen), or NULL for stderr.
  * Returns false with errno when it cannot be opened; the old place stays. */

@@ -9,6 +9,7 @@
 #include "dataplane/admin/info.h"
 #include "dataplane/plugins/known.h"
 #include "dataplane/listen/workers.h"
+#include "schema/changelog.h"
 #include "shared/clock.h"
 #include "shared/log.h"
 
@@ -371,37 +372,72 @@ static void get_level(struct sb_call *c, const struct sb_endpoint *e)
     sb_answer_message(c, 200, "log level: %s", sb_log_level_name(sb_log_get_level()));
 }
 
-static void put_level(struct sb_call *c, const struct sb_endpoint *e)
+/* The level and for how long, out of the question; false: answered. */
+static bool read_level(struct sb_call *c, enum sb_log_level *level, int64_t *ms)
 {
     const char *name = sb_arena_cstr(c->arena, c->params[0]);
-    const struct sb_arg *timeout = sb_call_arg(c, "timeout");
-    enum sb_log_level level;
+    const struct sb_value *given = sb_get(c->input, "timeout");
+    const struct sb_arg *arg = sb_call_arg(c, "timeout");
     double seconds = LEVEL_TIMEOUT_S;
+    bool fits = true;
+
+    if (given && sb_is(given, SB_V_STR)) /* a form's */
+        fits = sb_str_num(given->s, &seconds);
+    else if (given && (fits = sb_is_number(given)))
+        seconds = sb_number(given);
+    else if (!given && arg)
+        fits = sb_str_num(arg->value, &seconds);
+    if (c->node->dbless)
+        sb_answer_message(c, 405, "cannot change log level when not using a database");
+    else if (!sb_log_level_parse(name, level))
+        sb_answer_message(c, 400, "unknown log level: %s", name);
+    else if (!fits || !(seconds >= 0))
+        sb_answer_message(c, 400, "timeout must be greater than or equal to 0");
+    else {
+        *ms = (int64_t)(seconds * 1000);
+        return true;
+    }
+    return false;
+}
+
+static void put_level(struct sb_call *c, const struct sb_endpoint *e)
+{
+    enum sb_log_level level;
+    int64_t ms;
 
     (void)e;
-    if (c->node->dbless) {
-        sb_answer_message(c, 405, "cannot change log level when not using a database");
-    } else if (!sb_log_level_parse(name, &level)) {
-        sb_answer_message(c, 400, "unknown log level: %s", name);
-    } else if (timeout && (!sb_str_num(timeout->value, &seconds) || !(seconds >= 0))) {
-        sb_answer_message(c, 400, "timeout must be greater than or equal to 0");
-    } else if (level == sb_log_get_level()) {
-        sb_answer_message(c, 200, "log level is already %s", name);
-    } else {
-        if (!c->node->level_until_ms)
-            c->node->level_before = sb_log_get_level();
-        c->node->level_until_ms = seconds > 0 ? sb_clock_ms() + (int64_t)(seconds * 1000) : 0;
-        sb_log_set_level(level);
-        sb_answer_message(c, 200, "log level changed");
+    if (!read_level(c, &level, &ms))
+        return;
+    if (level == sb_log_get_level()) {
+        sb_answer_message(c, 200, "log level is already %s", sb_log_level_name(level));
+        return;
     }
+    sb_log_lend_level(level, ms);
+    sb_answer_message(c, 200, "log level changed");
+}
+
+/* The other nodes hear it where they hear of changes. */
+static void put_cluster_level(struct sb_call *c, const struct sb_endpoint *e)
+{
+    enum sb_log_level level;
+    struct sb_err err;
+    int64_t ms;
+
+    (void)e;
+    if (!read_level(c, &level, &ms) || !sb_admin_store(c))
+        return;
+    if (sb_changes_tell_level(c->node->pg, sb_log_level_name(level), ms, &err)) {
+        sb_answer_message(c, 500, "%s", err.text);
+        return;
+    }
+    sb_log_lend_level(level, ms);
+    sb_answer_message(c, 200, "log level changed");
 }
 
 void sb_admin_tick(struct sb_admin_node *n)
 {
-    if (!n->level_until_ms || sb_clock_ms() < n->level_until_ms)
-        return;
-    n->level_until_ms = 0;
-    sb_log_set_level(n->level_before);
+    (void)n;
+    sb_log_tick();
 }
 
 /* -- what needs something that this node has not ----------------------------------------------- */
@@ -460,6 +496,7 @@ const struct sb_endpoint sb_info_endpoints[] = {
     {"/schemas/{entity}/validate", SB_POST, post_validate},
     {"/debug/node/log-level", SB_GET, get_level},
     {"/debug/node/log-level/{level}", SB_PUT, put_level},
+    {"/debug/cluster/log-level/{level}", SB_PUT, put_cluster_level},
     {"/cache", SB_DELETE, no_cache},
     {"/cache/{key}", SB_GET | SB_DELETE, no_cache},
     {"/clustering/data-planes", SB_GET, refuse_clustering},

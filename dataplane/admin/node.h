@@ -20,12 +20,10 @@ struct sb_admin_node {
     const struct sb_endpoint *endpoints; /* ended by pattern NULL */
 
     /* The admin thread's alone. */
-    struct sb_store *store;         /* NULL until it is first needed */
-    struct sb_pg *pg;               /* with a database */
-    int64_t used_ms;                /* when the session was last known to work */
-    uint64_t loaded;                /* without one: which publication the store holds */
-    enum sb_log_level level_before; /* of a log level that was lent for a while */
-    int64_t level_until_ms;         /* 0: none was */
+    struct sb_store *store; /* NULL until it is first needed */
+    struct sb_pg *pg;       /* with a database */
+    int64_t used_ms;        /* when the session was last known to work */
+    uint64_t loaded;        /* without one: which publication the store holds */
 };
 
 /* One URL pattern: "/services/{services}/routes". */

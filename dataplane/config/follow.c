@@ -341,6 +341,10 @@ static bool take_notices(struct sb_follower *f)
     if (!f->writer)
         return false;
     while (sb_pg_next_notice(f->writer, &notice)) {
+        if (strncmp(notice.payload, SB_LEVEL_NOTICE, strlen(SB_LEVEL_NOTICE)) == 0) {
+            (void)sb_log_lend_text(notice.payload + strlen(SB_LEVEL_NOTICE));
+            continue;
+        }
         any = true;
         if (sb_str_int(sb_str_c(notice.payload), &version) && (uint64_t)version > f->state.newest)
             f->state.newest = (uint64_t)version;
@@ -394,6 +398,7 @@ enum sb_rc sb_follower_step(struct sb_follower *f, bool look, bool *changed, str
     int64_t now_ms = sb_clock_ms();
     bool notified = take_notices(f);
 
+    sb_log_tick();
     *changed = false;
     if (f->reader && !sb_pg_alive(f->reader)) {
         disconnect(f);

@@ -70,6 +70,7 @@ struct master {
     int64_t again_at_ms, again_ms; /* when to start what crashed; 0: nothing to */
     int code;
     char trouble[SB_WORD_LEN_MAX + 1];
+    char lent[64]; /* the log level that the process which leaves was lent (shared/log.h) */
     void (*started)(void *arg);
     void *arg;
 };
@@ -174,8 +175,12 @@ static void close_sockets(struct master *m)
 
 static void let_go(struct master *m)
 {
+    char text[sizeof "again " + sizeof m->lent] = "";
+
+    if (m->ever_started)
+        snprintf(text, sizeof text, "again %s", m->lent);
     if (m->coming && m->coming->state == READY && !m->releasing &&
-        sb_channel_say(m->coming->channel, SB_WORD_GO, m->ever_started ? "again" : NULL))
+        sb_channel_say(m->coming->channel, SB_WORD_GO, text))
         sb_warn("process %d ended before it took over", (int)m->coming->pid);
 }
 
@@ -223,6 +228,7 @@ static void take_word(struct master *m, struct child *c, const struct sb_word *w
         c->failed = true;
     } else if (w->kind == SB_WORD_RELEASED && c == m->releasing) {
         m->releasing = NULL;
+        snprintf(m->lent, sizeof m->lent, "%.63s", w->text);
         let_go(m);
     } else if (w->kind == SB_WORD_STARTED && c == m->coming) {
         on_started(m, c);

@@ -99,13 +99,16 @@ static enum sb_rc say_ready(struct server *server)
     return rc ? rc : sb_channel_say(server->channel, SB_WORD_READY, NULL);
 }
 
-static void take_over(struct server *server, bool again)
+/* again: "again", and the log level that was lent to the process before us. */
+static void take_over(struct server *server, const char *again)
 {
     struct sb_err err;
 
+    if (strlen(again) > strlen("again"))
+        (void)sb_log_lend_text(again + strlen("again"));
     if (sb_prefix_prepare(server->settings, &err))
         sb_warn("%s", err.text);
-    sb_config_take_over(server->config, again);
+    sb_config_take_over(server->config, again[0] != '\0');
     sb_admin_open(server->admin);
     if (sb_channel_say(server->channel, SB_WORD_STARTED, NULL))
         sb_warn("the master is gone");
@@ -173,15 +176,17 @@ static bool on_signal(struct server *server)
 static bool on_word(struct server *server)
 {
     static struct sb_word w;
+    char lent[64];
     enum sb_rc rc = sb_channel_hear(server->channel, false, &w);
 
     if (rc)
         return rc == SB_AGAIN;
     if (w.kind == SB_WORD_GO) {
-        take_over(server, w.text[0] != '\0');
+        take_over(server, w.text);
     } else if (w.kind == SB_WORD_LEAVE) {
         drain(server, RELOAD_IDLE_MS);
-        return sb_channel_say(server->channel, SB_WORD_RELEASED, NULL) == SB_OK;
+        sb_log_lent(lent, sizeof lent);
+        return sb_channel_say(server->channel, SB_WORD_RELEASED, lent) == SB_OK;
     }
     return true;
 }

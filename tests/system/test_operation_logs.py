@@ -7,6 +7,7 @@ import socket
 import threading
 
 import pytest
+import requests
 
 from gateway import Gateway
 from postgres import Postgres, wait_until
@@ -171,8 +172,8 @@ def test_levels_change_while_it_runs(origin):
                 name = path.rsplit("/", 1)[1]
                 assert level(g) == f"log level: {name}"
                 assert g.admin("GET", "/").json()["configuration"]["log_level"] == name
-                again = g.admin("PUT", path)
-                assert again.json()["message"] == f"log level is already {name}"
+            again = g.admin("PUT", "/debug/node/log-level/info")
+            assert again.json()["message"] == "log level is already info"
             for path, body, says in (
                     ("/debug/node/log-level/loud", {}, "unknown log level: loud"),
                     ("/debug/node/log-level/warn", {"timeout": -1},
@@ -183,6 +184,17 @@ def test_levels_change_while_it_runs(origin):
             assert g.admin("PUT", "/debug/node/log-level/crit", json={"timeout": 1}).ok
             assert level(g) == "log level: crit"
             wait_until(lambda: level(g) == "log level: info", what="the level before")
+            # the other nodes hear of it, and a reload keeps it
+            with Gateway(env=database.env(), log_level="notice") as other:
+                path = "/debug/cluster/log-level/alert"
+                assert g.admin("PUT", path, json={"timeout": 30}).ok
+                wait_until(lambda: level(other) == "log level: alert", what="the other node")
+                serving = other.serving_pid
+                other.process.send_signal(signal.SIGHUP)
+                wait_until(lambda: serving not in other.serving_pids(), what="the reload")
+                with requests.Session() as fresh:
+                    said = fresh.get(f"http://127.0.0.1:{other.admin_port}/debug/node/log-level")
+                assert said.json()["message"] == "log level: alert"
 
 
 def test_without_a_database_the_level_stays():
