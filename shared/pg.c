@@ -91,7 +91,7 @@ static void one_line(const char *text, char *out, size_t cap)
 
 /* -- results and errors ------------------------------------------------------------------------ */
 
-static enum sb_rc rc_of_sqlstate(const char *state)
+enum sb_rc sb_pg_sqlstate_rc(const char *state)
 {
     /* The first row whose prefix fits. */
     static const struct {
@@ -164,7 +164,7 @@ static enum sb_rc failed(struct sb_pg *pg, PGresult *result, struct sb_err *err)
         pg->broken = true;
     if (!sb_pg_sqlstate(pg)[0])
         return lost(pg, err);
-    rc = rc_of_sqlstate(sb_pg_sqlstate(pg));
+    rc = sb_pg_sqlstate_rc(sb_pg_sqlstate(pg));
     if (rc == SB_TIMEOUT)
         return sb_err_set(err, rc, "timeout: %s", sb_pg_message(pg));
     if (!strcmp(sb_pg_sqlstate(pg), "42P01")) /* undefined table */
@@ -367,7 +367,7 @@ static enum sb_rc connect_failed(const struct attempt *at, PGconn *conn, enum sb
     } else {
         sqlstate_in(PQerrorMessage(conn), state);
         one_line(PQerrorMessage(conn), line, sizeof line);
-        rc = state[0] ? rc_of_sqlstate(state) : SB_UNAVAILABLE;
+        rc = state[0] ? sb_pg_sqlstate_rc(state) : SB_UNAVAILABLE;
     }
     return sb_err_set(err, rc == SB_INVALID ? SB_UNAVAILABLE : rc,
                       "cannot connect to PostgreSQL at %s:%s as user '%s', database '%s': %s (%s)",
@@ -628,6 +628,11 @@ int sb_pg_socket(const struct sb_pg *pg)
 bool sb_pg_pooled(const struct sb_pg *pg)
 {
     return pg->pooled;
+}
+
+void *sb_pg_handle(struct sb_pg *pg)
+{
+    return pg->conn;
 }
 
 bool sb_pg_in_transaction(const struct sb_pg *pg)

@@ -55,6 +55,7 @@ int sb_pg_server_version(const struct sb_pg *pg); /* 150004 for 15.4 */
 int sb_pg_socket(const struct sb_pg *pg);         /* for poll(); only to wait for notifications */
 bool sb_pg_pooled(const struct sb_pg *pg);        /* a transaction pooler is in between */
 bool sb_pg_in_transaction(const struct sb_pg *pg);
+void *sb_pg_handle(struct sb_pg *pg); /* PGconn, for pg_async.c */
 
 /* Another limit for the statements from now on; 0: none. */
 SB_MUST enum sb_rc sb_pg_set_timeout(struct sb_pg *pg, int timeout_ms, struct sb_err *err);
@@ -107,6 +108,8 @@ bool sb_pg_next_notice(struct sb_pg *pg, struct sb_pg_notice *out);
  */
 struct sb_str sb_pg_array_text(struct sb_arena *a, const struct sb_str *items, size_t n);
 bool sb_pg_array_parse(struct sb_arena *a, struct sb_str literal, struct sb_str **items, size_t *n);
+/* What an SQLSTATE means: see sb_pg_query. */
+enum sb_rc sb_pg_sqlstate_rc(const char *sqlstate);
 /* A quoted identifier. */
 struct sb_str sb_pg_ident(struct sb_arena *a, const char *name);
 

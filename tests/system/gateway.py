@@ -203,6 +203,7 @@ class Upstream:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True      # head and body are two writes
 
             def answer(self):
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
