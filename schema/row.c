@@ -220,12 +220,28 @@ static struct sb_value *decode(struct sb_arena *a, const struct sb_field *f, str
     return NULL;
 }
 
+int sb_row_width(const struct sb_entity *kind)
+{
+    const struct sb_field *f;
+    int n = kind->flags & SB_E_TTL ? 1 : 0;
+
+    each_stored(f, kind) n++;
+    return n;
+}
+
 enum sb_rc sb_row_decode(struct sb_arena *a, const struct sb_entity *kind,
                          const struct sb_pg_rows *rows, struct sb_value **out, struct sb_err *err)
 {
+    return sb_row_decode_at(a, kind, rows, 0, out, err);
+}
+
+enum sb_rc sb_row_decode_at(struct sb_arena *a, const struct sb_entity *kind,
+                            const struct sb_pg_rows *rows, int first, struct sb_value **out,
+                            struct sb_err *err)
+{
     struct sb_value *row = sb_value_object(a), *v;
     const struct sb_field *f;
-    int column = 0;
+    int column = first;
     double ttl;
 
     each_stored(f, kind)

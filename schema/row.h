@@ -27,6 +27,12 @@ SB_MUST enum sb_rc sb_row_decode(struct sb_arena *a, const struct sb_entity *kin
                                  const struct sb_pg_rows *rows, struct sb_value **out,
                                  struct sb_err *err);
 
+/* The same of columns from `first` on, where several entities are joined. */
+SB_MUST enum sb_rc sb_row_decode_at(struct sb_arena *a, const struct sb_entity *kind,
+                                    const struct sb_pg_rows *rows, int first, struct sb_value **out,
+                                    struct sb_err *err);
+int sb_row_width(const struct sb_entity *kind); /* how many columns sb_row_select lists */
+
 /* Appends the quoted names of the columns that are written, comma separated: the fields', then
  * ws_id, cache_key and ttl where the entity has them. */
 void sb_row_columns(struct sb_buf *b, const struct sb_entity *kind);

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 
 #include "dataplane/admin/info.h"
+#include "dataplane/admin/lookups.h"
 #include "dataplane/listen/workers.h"
 #include "shared/buf.h"
 
@@ -182,6 +183,7 @@ static void metrics(struct sb_call *c, const struct sb_endpoint *e)
     sb_buf_init(&b, 0);
     add_kong_metrics(&b, c, &stats, &state);
     add_own_metrics(&b, &stats, &state);
+    sb_admin_add_lookups(&b, c->node->parts.workers);
     sb_answer_text(c, 200, "text/plain; charset=UTF-8", sb_arena_str(c->arena, sb_buf_get(&b)));
     sb_buf_release(&b);
 }

@@ -20,6 +20,7 @@
 #include "dataplane/config/plugins.h"
 #include "dataplane/config/scopes.h"
 #include "dataplane/config/table.h"
+#include "dataplane/plugins/memory.h"
 #include "shared/log.h"
 #include "shared/vec.h"
 
@@ -67,6 +68,8 @@ struct sb_builder {
     struct sb_slot_table slots;
     struct sb_plugin_compiler *plugins;
     struct sb_scopes *scopes;
+    struct sb_memory *credentials;
+    uint64_t credentials_born;
     struct sb_map sni_names, hosts; /* struct name, by its text */
     SB_VEC(uint32_t) free_slots;
     uint32_t next_slot;
@@ -727,6 +730,19 @@ static void drop_old(struct sb_builder *b)
     sb_vec_clear(&b->old);
 }
 
+static void drop_credentials(void *credentials)
+{
+    sb_memory_free(credentials);
+}
+
+void sb_builder_set_credentials(struct sb_builder *b, struct sb_memory *credentials)
+{
+    if (b->credentials)
+        sb_lifetimes_drop(b->lifetimes, b->credentials_born, drop_credentials, b->credentials);
+    b->credentials = credentials;
+    b->credentials_born = sb_lifetimes_now(b->lifetimes);
+}
+
 static void build_dirty(struct sb_builder *b)
 {
     b->compiled = 0;
@@ -760,6 +776,7 @@ const struct sb_snapshot *sb_builder_build(struct sb_builder *b, uint64_t versio
         .snis = b->snis,
         .upstream_names = b->upstream_names,
         .upstreams = b->slots.now,
+        .credentials = b->credentials,
     };
     sb_scopes_build(b->scopes, &box->snap);
     drop_old(b);
@@ -820,6 +837,7 @@ void sb_builder_free(struct sb_builder *b)
     if (b->router)
         sb_router_drop(b->routes, b->router);
     sb_lifetimes_free(b->lifetimes);
+    sb_memory_free(b->credentials);
     sb_router_builder_free(b->routes);
     free_products(b);
     sb_plugin_compiler_free(b->plugins);

@@ -32,6 +32,10 @@ void sb_builder_free(struct sb_builder *b);
 /* Rows go in here. */
 struct sb_model *sb_builder_model(struct sb_builder *b);
 
+/* Without a database: the credentials of the snapshots to come, in place of those before. Takes
+ * them. */
+void sb_builder_set_credentials(struct sb_builder *b, struct sb_memory *credentials);
+
 /* Compiles what changed since the last call. The snapshot is held until sb_builder_retire. */
 const struct sb_snapshot *sb_builder_build(struct sb_builder *b, uint64_t version);
 void sb_builder_retire(struct sb_builder *b, const struct sb_snapshot *snap);

@@ -27,6 +27,8 @@
 #include "dataplane/config/declared.h"
 #include "dataplane/config/follow.h"
 #include "dataplane/config/node.h"
+#include "dataplane/plugins/memory.h"
+#include "dataplane/plugins/parts.h"
 #include "dataplane/config/saved.h"
 #include "dataplane/listen/workers.h"
 #include "schema/entity.h"
@@ -87,6 +89,14 @@ static void ring(struct sb_config *c)
         sb_error("the config thread can't be woken: %s", strerror(errno));
 }
 
+/* NULL: there is no database. */
+static struct sb_cache *cache(struct sb_config *c)
+{
+    const struct sb_credentials *credentials = sb_workers_credentials(c->workers);
+
+    return credentials ? credentials->cache : NULL;
+}
+
 /* -- publishing -- */
 
 /* On a worker's thread. */
@@ -142,12 +152,36 @@ static void share_state(struct sb_config *c)
     pthread_mutex_unlock(&c->shared.lock);
 }
 
+/* Consumers and credentials among the rows: only a node without a database has them there. */
+static struct sb_memory *read_credentials(struct sb_config *c)
+{
+    struct sb_memory *m = sb_memory_new();
+    struct sb_arena *a = sb_arena_new(0);
+    const struct sb_node *node = sb_model_first(sb_builder_model(c->builder));
+
+    for (; node; node = node->next) {
+        struct sb_str kind = sb_str_c(node->kind->name);
+        const struct sb_entity *entity = sb_entity_find(kind);
+
+        if (!entity || !(entity->flags & SB_E_CREDENTIAL))
+            continue;
+        sb_memory_add(m, kind, sb_node_row(node, a));
+        sb_arena_clear(a);
+    }
+    sb_arena_free(a);
+    sb_memory_finish(m);
+    return m;
+}
+
 /* Serves the model as it is now, as this version. */
 static void publish(struct sb_config *c, uint64_t version, enum sb_config_source source)
 {
     int64_t began_us = sb_clock_us();
-    const struct sb_snapshot *snap = sb_builder_build(c->builder, version);
+    const struct sb_snapshot *snap;
 
+    if (!c->follower)
+        sb_builder_set_credentials(c->builder, read_credentials(c));
+    snap = sb_builder_build(c->builder, version);
     sb_workers_publish(c->workers, snap, on_retired, c);
     sb_info("config: version %llu is served: %zu entities compiled in %lld us",
             (unsigned long long)version, sb_builder_compiled(c->builder),
@@ -469,7 +503,8 @@ static enum sb_rc start(struct sb_config *c, struct sb_err *err)
         return rc;
     name_source(c, database);
     if (database)
-        c->follower = sb_follower_new(c->settings, &c->node, sb_builder_model(c->builder));
+        c->follower =
+            sb_follower_new(c->settings, &c->node, sb_builder_model(c->builder), cache(c));
     rc = database ? start_database(c, err) : start_declared(c, err);
     if (rc)
         return rc;
@@ -505,6 +540,8 @@ void sb_config_stop(struct sb_config *c)
     ring(c);
     if (c->running)
         pthread_join(c->thread, NULL);
+    if (c->running && cache(c))
+        sb_cache_close(cache(c)); /* nobody reads any more what ends in it */
     c->running = false;
     while ((r = take_request(c))) {
         r->refused = true;

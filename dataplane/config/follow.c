@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "schema/changelog.h"
+#include "dataplane/config/invalidate.h"
 #include "schema/changelog.h"
 #include "schema/store.h"
 #include "shared/clock.h"
@@ -43,7 +43,8 @@ struct sb_follower {
     const struct sb_settings *settings;
     const struct sb_uuid *node;
     struct sb_model *model;
-    struct sb_pg *reader; /* loads and deltas; NULL: away */
+    struct sb_invalidator *invalidator; /* NULL: there is no cache */
+    struct sb_pg *reader;               /* loads and deltas; NULL: away */
     struct sb_pg *writer; /* notifications and reports; the reader, unless that is a replica */
     struct sb_store *store;
     bool replica;
@@ -57,7 +58,7 @@ struct sb_follower {
 };
 
 struct sb_follower *sb_follower_new(const struct sb_settings *settings, const struct sb_uuid *node,
-                                    struct sb_model *model)
+                                    struct sb_model *model, struct sb_cache *cache)
 {
     struct sb_follower *f = sb_xcalloc(1, sizeof *f);
     struct sb_pg_config config;
@@ -71,6 +72,8 @@ struct sb_follower *sb_follower_new(const struct sb_settings *settings, const st
         f->poll_ms = 10;
     f->lag_ms = LAG_FIRST_MS;
     f->retry_ms = RETRY_FIRST_MS;
+    if (cache)
+        f->invalidator = sb_invalidator_new(cache, f->poll_ms, f->replica);
     return f;
 }
 
@@ -98,6 +101,7 @@ void sb_follower_free(struct sb_follower *f)
     if (!f)
         return;
     disconnect(f);
+    sb_invalidator_free(f->invalidator);
     free(f);
 }
 
@@ -125,12 +129,14 @@ static void listen_on(struct sb_follower *f, struct sb_pg *pg)
                 (long long)f->poll_ms);
         return;
     }
-    if (sb_pg_exec(pg, "LISTEN silverback_changes", &err)) {
+    if (sb_pg_exec(pg, "LISTEN silverback_changes; LISTEN silverback_invalidations", &err)) {
         sb_info("config: the database can't notify (%s): polling every %lld ms", err.text,
                 (long long)f->poll_ms);
         return;
     }
     f->state.listening = true;
+    if (f->invalidator)
+        sb_invalidator_wake(f->invalidator); /* for what was not heard before */
 }
 
 /* The primary, beside a replica that is read. */
@@ -345,6 +351,11 @@ static bool take_notices(struct sb_follower *f)
             (void)sb_log_lend_text(notice.payload + strlen(SB_LEVEL_NOTICE));
             continue;
         }
+        if (strcmp(notice.channel, "silverback_invalidations") == 0) {
+            if (f->invalidator)
+                sb_invalidator_wake(f->invalidator);
+            continue;
+        }
         any = true;
         if (sb_str_int(sb_str_c(notice.payload), &version) && (uint64_t)version > f->state.newest)
             f->state.newest = (uint64_t)version;
@@ -393,6 +404,15 @@ static enum sb_rc look_at(struct sb_follower *f, bool *changed, struct sb_err *e
     return tell_once(f, rc, err);
 }
 
+/* A failure shows when the changes are read, too. */
+static void forget_what_ended(struct sb_follower *f)
+{
+    struct sb_err err;
+
+    if (f->invalidator && sb_invalidator_step(f->invalidator, f->reader, &err))
+        sb_debug("config: the invalidations can't be read: %s", err.text);
+}
+
 enum sb_rc sb_follower_step(struct sb_follower *f, bool look, bool *changed, struct sb_err *err)
 {
     int64_t now_ms = sb_clock_ms();
@@ -415,6 +435,7 @@ enum sb_rc sb_follower_step(struct sb_follower *f, bool look, bool *changed, str
         }
     }
     connect_writer(f, now_ms);
+    forget_what_ended(f);
     if (!look && !notified && now_ms < f->next_look_ms)
         return SB_OK;
     return look_at(f, changed, err);
@@ -425,6 +446,8 @@ int sb_follower_wait(const struct sb_follower *f, int fds[2], int *timeout_ms)
     int64_t now_ms = sb_clock_ms(), until = f->reader ? f->next_look_ms : f->next_try_ms;
     int n = 0;
 
+    if (f->reader && f->invalidator && sb_invalidator_next_ms(f->invalidator) < until)
+        until = sb_invalidator_next_ms(f->invalidator);
     if (f->reader)
         fds[n++] = sb_pg_socket(f->reader);
     if (f->writer && f->writer != f->reader)

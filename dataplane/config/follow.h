@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "dataplane/config/model.h"
+#include "dataplane/plugins/cache.h"
 #include "shared/err.h"
 #include "shared/settings.h"
 #include "shared/uuid.h"
@@ -35,9 +36,10 @@ struct sb_follow_state {
     int64_t mark; /* of the version, in the change log: tells a past that a restore cut off */
 };
 
-/* The model is empty, or holds a saved state: then say which (saved). */
+/* The model is empty, or holds a saved state: then say which (saved). What the database declares
+ * invalid ends in the cache; it may be NULL. */
 struct sb_follower *sb_follower_new(const struct sb_settings *settings, const struct sb_uuid *node,
-                                    struct sb_model *model);
+                                    struct sb_model *model, struct sb_cache *cache);
 void sb_follower_free(struct sb_follower *f);
 void sb_follower_saved(struct sb_follower *f, uint64_t version, int64_t mark);
 

@@ -26,6 +26,7 @@
 
 struct sb_consumer_plugins; /* dataplane/plugins/chain.h */
 struct sb_hooks;            /* dataplane/plugins/phase.h */
+struct sb_memory;           /* dataplane/plugins/memory.h */
 struct sb_router;
 struct sb_upstream;
 
@@ -130,6 +131,7 @@ struct sb_snapshot {
     struct sb_slots chains;                /* sb_route_hooks() */
     const struct sb_hooks *hooks;          /* of plugins for everything; NULL: none */
     const struct sb_table *consumers;      /* sb_snapshot_consumer_plugins() */
+    const struct sb_memory *credentials;   /* without a database: all there are; else NULL */
 };
 
 /* The certificate for a server name (lower case; "" when the client sent none): exact, then

@@ -193,6 +193,8 @@ size_t sb_exchange_end(struct sb_exchange *x, char *received)
     sb_spool_release(x);
     if (x->in != x->inline_in)
         free(x->in);
+    if (x->asking.used)
+        sb_asking_release(&x->asking, x->kept);
     if (x->arena)
         sb_arena_clear(x->arena);
     sb_worker_unhold(w, x->hold);

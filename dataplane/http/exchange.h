@@ -20,6 +20,7 @@
 #include "dataplane/http/spool.h"
 #include "dataplane/http/trailers.h"
 #include "dataplane/listen/timer.h"
+#include "dataplane/plugins/asking.h"
 #include "dataplane/plugins/phase.h"
 #include "dataplane/router/router.h"
 #include "dataplane/upstream/upstream.h"
@@ -146,6 +147,7 @@ struct sb_exchange {
     const struct sb_credential *credential; /* NULL: the same */
     const struct sb_str *groups;
     size_t ngroups;
+    struct sb_asking asking; /* of consumers and credentials */
 
     /* The upstream */
     struct sb_upconn *u;
@@ -185,7 +187,8 @@ struct sb_exchange {
     struct sb_timer timer;  /* hangs where it hung last */
     struct sb_arena *arena; /* made when first needed; empty between exchanges */
     const struct sb_plugin_instance *chosen_room[SB_X_SLOTS];
-    char path_room[1024]; /* for normalised paths that fit */
+    struct sb_kept kept[SB_KEPT_ROOM]; /* asking.nkept of them */
+    char path_room[1024];              /* for normalised paths that fit */
     char host_room[256];
     uint8_t ids_room[SB_X_HEADERS];
     struct sb_router_header headers_room[SB_X_HEADERS];

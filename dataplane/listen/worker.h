@@ -30,6 +30,7 @@ struct sb_exchange;
 struct sb_h2;
 struct sb_health;
 struct sb_plugin_states;
+struct sb_lookups;
 struct sb_resolver;
 struct sb_tls;
 struct sb_upstreams;
@@ -103,6 +104,7 @@ struct sb_worker {
     struct sb_upstreams *upstreams;
     struct sb_resolver *resolver;
     struct sb_health *health;         /* of all workers; has its own rules for threads */
+    struct sb_lookups *lookups;       /* of consumers and credentials */
     struct sb_access_log *access_log; /* NULL: off */
     struct sb_plugin_states *plugins;
     uint64_t random[4]; /* request ids: not secrets */
@@ -154,6 +156,8 @@ void sb_pool_release(struct sb_free_list *list);
 /* An exchange's use of the current snapshot. */
 struct sb_hold *sb_worker_hold(struct sb_worker *w);
 void sb_worker_unhold(struct sb_worker *w, struct sb_hold *hold);
+
+const struct sb_worker *sb_workers_at(const struct sb_workers *ws, unsigned i);
 
 /* From any thread: a message to every worker, the last of whom frees the publication. */
 void sb_workers_hand_out(struct sb_workers *ws, struct sb_publication *p);

@@ -32,6 +32,8 @@
 #include "dataplane/upstream/h2_upstream.h"
 #include "dataplane/upstream/health.h"
 #include "dataplane/upstream/health_checker.h"
+#include "dataplane/plugins/lookup.h"
+#include "dataplane/plugins/parts.h"
 #include "dataplane/upstream/resolver.h"
 #include "dataplane/upstream/upstream.h"
 #include "shared/clock.h"
@@ -47,6 +49,7 @@ struct sb_workers {
     struct sb_log_writer *access; /* NULL: off */
     struct sb_health *health;
     struct sb_health_checker *checker;
+    struct sb_credentials *credentials;
     unsigned n, started;
     struct sb_worker *w;
     atomic_uint running;
@@ -395,6 +398,7 @@ static enum sb_rc init_worker(struct sb_workers *ws, struct sb_worker *w, struct
     swap_snapshot(w, NULL);
     w->health = ws->health;
     w->resolver = sb_resolver_new(w->base, w->o->settings, worker_clock, w);
+    w->lookups = sb_lookups_new(w->base, ws->credentials);
     w->upstreams = sb_upstreams_new(w);
     w->access_log = ws->access ? sb_access_log_new(w, ws->o->access.format, ws->access) : NULL;
     w->plugins = sb_plugin_states_new(w->base, ws->o->settings);
@@ -410,6 +414,7 @@ static void release_worker(struct sb_worker *w)
     sb_plugin_states_free(w->plugins);
     sb_upstreams_free(w->upstreams);
     sb_resolver_free(w->resolver);
+    sb_lookups_free(w->lookups);
     sb_access_log_free(w->access_log);
     for (struct sb_message *m = take_messages(w), *next; m; m = next) {
         next = m->next;
@@ -473,6 +478,7 @@ static void free_workers(struct sb_workers *ws)
     sb_sockets_release();
     sb_log_writer_free(ws->access);
     sb_tls_free(ws->tls);
+    sb_credentials_free(ws->credentials);
     sb_proxy_options_free(ws->o);
     close(ws->ended_fd);
     free(ws->w);
@@ -533,6 +539,7 @@ enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_worker
     raise_files(settings);
     evthread_use_pthreads();
     sb_io_init();
+    ws->credentials = sb_credentials_new(settings);
     rc = sb_proxy_options_load(settings, &ws->o, err);
     if (!rc && any_ssl(ws->o))
         rc = sb_tls_new(settings, ws->o->http2, &ws->tls, err);
@@ -595,6 +602,11 @@ void sb_workers_stop(struct sb_workers *ws, int64_t drain_ms)
 struct sb_health_checker *sb_workers_health(const struct sb_workers *ws)
 {
     return ws->checker;
+}
+
+const struct sb_worker *sb_workers_at(const struct sb_workers *ws, unsigned i)
+{
+    return &ws->w[i];
 }
 
 unsigned sb_workers_count(const struct sb_workers *ws)

@@ -56,6 +56,12 @@ void sb_workers_stop(struct sb_workers *ws, int64_t drain_ms);
 
 /* Who knows the health of upstreams (dataplane/upstream/health_checker.h). */
 struct sb_health_checker *sb_workers_health(const struct sb_workers *ws);
+/* What was looked up, remembered and shared by all: dataplane/plugins/parts.h. */
+struct sb_credentials;
+const struct sb_credentials *sb_workers_credentials(const struct sb_workers *ws);
+/* Sums over all workers, like the stats: dataplane/plugins/lookup.h. */
+struct sb_lookup_stats;
+void sb_workers_lookups(const struct sb_workers *ws, struct sb_lookup_stats *out);
 
 unsigned sb_workers_count(const struct sb_workers *ws);
 void sb_workers_stats(const struct sb_workers *ws, struct sb_proxy_stats *out);

@@ -54,8 +54,9 @@ struct sb_cache {
     struct sb_siphash_key secret;
     size_t nshards, nbuckets, nsets, limit; /* of a shard but the first */
     size_t fixed;
+    _Atomic bool closed;
     struct {
-        _Atomic uint64_t all, added;
+        _Atomic uint64_t all, added, changed;
     } editions[SB_LOOKUP_TABLES];
     struct shard shards[];
 };
@@ -316,6 +317,8 @@ enum sb_cached sb_cache_get(struct sb_cache *c, const struct sb_lookup_key *key,
     struct shard *s = shard_of(c, key);
     enum sb_cached cached;
 
+    if (atomic_load_explicit(&c->closed, memory_order_acquire))
+        return SB_CACHED_NOT;
     pthread_mutex_lock(&s->lock);
     cached = get_locked(c, s, key, now_ms, rows);
     pthread_mutex_unlock(&s->lock);
@@ -367,38 +370,67 @@ static bool is_worth_it(const struct sb_cache *c, enum sb_lookup by, const struc
 {
     const struct sb_lookup_kind *kind = sb_lookup_kind(by);
 
-    if (kind->max_ms == SB_REMEMBER_NOT)
+    if (kind->max_ms == SB_REMEMBER_NOT || atomic_load_explicit(&c->closed, memory_order_acquire))
         return false;
     return rows ? rows->size <= c->limit / BIG_SHARE : kind->additions;
+}
+
+static void put_locked(struct sb_cache *c, struct shard *s, const struct sb_lookup_key *key,
+                       const struct sb_cache_ticket *ticket, struct sb_rows *rows, int64_t now_ms)
+{
+    struct sb_rows **old = find_locked(c, s, key);
+
+    if (*old)
+        remove_locked(s, old);
+    if (!rows) {
+        put_absent_locked(c, s, key, now_ms);
+        return;
+    }
+    rows->key = *key;
+    rows->all = ticket->all;
+    rows->added = ticket->added;
+    rows->stale_ms = stale_at(c, key->by, now_ms);
+    add_locked(c, s, sb_rows_hold(rows));
+    make_room_locked(c, s);
 }
 
 void sb_cache_put(struct sb_cache *c, const struct sb_lookup_key *key,
                   const struct sb_cache_ticket *ticket, struct sb_rows *rows, int64_t now_ms)
 {
     struct shard *s = shard_of(c, key);
-    struct sb_rows **old;
 
     if (!is_worth_it(c, key->by, rows))
         return;
     pthread_mutex_lock(&s->lock);
-    if (!valid_locked(c, s, key, ticket, !rows || is_list(key->by))) {
+    if (valid_locked(c, s, key, ticket, !rows || is_list(key->by)))
+        put_locked(c, s, key, ticket, rows, now_ms);
+    else
         s->stats.refused++;
-        pthread_mutex_unlock(&s->lock);
-        return;
-    }
-    old = find_locked(c, s, key);
-    if (*old)
-        remove_locked(s, old);
-    if (rows) {
-        rows->key = *key;
-        rows->all = ticket->all;
-        rows->added = ticket->added;
-        rows->stale_ms = stale_at(c, key->by, now_ms);
-        add_locked(c, s, sb_rows_hold(rows));
-        make_room_locked(c, s);
-    } else {
-        put_absent_locked(c, s, key, now_ms);
-    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+static uint64_t changed_of(struct sb_cache *c, enum sb_lookup by)
+{
+    return atomic_load_explicit(&c->editions[sb_lookup_kind(by)->table].changed,
+                                memory_order_acquire);
+}
+
+struct sb_cache_ticket sb_cache_ask_any(struct sb_cache *c, enum sb_lookup by)
+{
+    return (struct sb_cache_ticket){
+        .all = all_of(c, by), .added = added_of(c, by), .changed = changed_of(c, by)};
+}
+
+void sb_cache_put_any(struct sb_cache *c, const struct sb_lookup_key *key,
+                      const struct sb_cache_ticket *ticket, struct sb_rows *rows, int64_t now_ms)
+{
+    struct shard *s = shard_of(c, key);
+
+    pthread_mutex_lock(&s->lock);
+    if (ticket->all == all_of(c, key->by) && ticket->changed == changed_of(c, key->by))
+        put_locked(c, s, key, ticket, rows, now_ms);
+    else
+        s->stats.refused++;
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -415,6 +447,11 @@ bool sb_cache_resurrect(struct sb_cache *c, struct sb_rows *rows, int64_t now_ms
 }
 
 /* -- forgetting -- */
+
+void sb_cache_close(struct sb_cache *c)
+{
+    atomic_store_explicit(&c->closed, true, memory_order_release);
+}
 
 void sb_cache_forget(struct sb_cache *c, const struct sb_lookup_key *key)
 {
@@ -474,6 +511,8 @@ void sb_cache_invalidate(struct sb_cache *c, const struct sb_invalidation *what)
             continue;
         if (what->all && table != done)
             new_edition(c, table, what->added);
+        if (!what->all && !what->added && table != done) /* before any of them is forgotten */
+            atomic_fetch_add_explicit(&c->editions[table].changed, 1, memory_order_acq_rel);
         done = table;
         for (size_t i = 0; !what->all && i < what->nkeys; i++)
             forget_named(c, by, what->keys[i]);

@@ -55,7 +55,7 @@ enum sb_cached sb_cache_get(struct sb_cache *c, const struct sb_lookup_key *key,
                             struct sb_rows **rows);
 
 struct sb_cache_ticket {
-    uint64_t all, added;
+    uint64_t all, added, changed;
     uint32_t stamp;
 };
 
@@ -66,9 +66,17 @@ bool sb_cache_valid(struct sb_cache *c, const struct sb_lookup_key *key,
 /* Stores rows (the cache takes a hold of its own), or with NULL that there are none. */
 void sb_cache_put(struct sb_cache *c, const struct sb_lookup_key *key,
                   const struct sb_cache_ticket *ticket, struct sb_rows *rows, int64_t now_ms);
+/* Rows that come along with an answer, so that whose they are is not known when it is asked: a
+ * ticket for any of their table, which each change of a row of that table ends. */
+struct sb_cache_ticket sb_cache_ask_any(struct sb_cache *c, enum sb_lookup by);
+void sb_cache_put_any(struct sb_cache *c, const struct sb_lookup_key *key,
+                      const struct sb_cache_ticket *ticket, struct sb_rows *rows, int64_t now_ms);
 /* The database did not answer: these stale rows are good for another db_resurrect_ttl. False: that
  * is 0. */
 bool sb_cache_resurrect(struct sb_cache *c, struct sb_rows *rows, int64_t now_ms);
+
+/* Nobody tells any more what ends: nothing is found from here on, nothing stored. */
+void sb_cache_close(struct sb_cache *c);
 
 /* By the log, and by who has just written. */
 void sb_cache_forget(struct sb_cache *c, const struct sb_lookup_key *key);

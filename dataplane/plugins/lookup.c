@@ -1,0 +1,471 @@
+/* lookup.c - see lookup.h.
+ *
+ * (I1) A flight is in its source's queue, or in the pipeline; only while its answer may still be
+ * stored do others join it: who asks after an invalidation was read gets an answer from after it.
+ * (I2) A flight outlives its askers, who may leave at any time, and they never outlive it.
+ */
+#include "dataplane/plugins/lookup.h"
+
+#include <arpa/inet.h>
+#include <event2/event.h>
+#include <stdlib.h>
+
+#include "dataplane/plugins/parts.h"
+#include "dataplane/plugins/write.h"
+#include "schema/row.h"
+#include "shared/clock.h"
+#include "shared/digest.h"
+#include "shared/log.h"
+
+enum { SOURCES = 256, TABLE = 1024, SWEEP_MS = 500, TELL_MS = 10000, STATEMENT_MS = 5000 };
+
+struct source {
+    struct sb_flight *first, **last; /* that wait, oldest first */
+    unsigned waiting, flying;
+    struct source *next; /* in the ring of those whose turn will come */
+    bool in_ring;
+};
+
+struct sb_flight {
+    struct sb_pg_task task; /* first */
+    struct sb_lookups *l;
+    struct sb_flight *chain; /* of the table */
+    struct sb_flight *behind;
+    struct sb_flight *next, **link; /* all of the worker */
+    struct source *source;
+    struct sb_lookup_key key;
+    struct sb_cache_ticket ticket, consumer_ticket;
+    int64_t until_ms; /* while it waits */
+    struct sb_asker *askers;
+    char value[];
+};
+
+struct sb_lookups {
+    const struct sb_credentials *shared;
+    struct event_base *base;
+    struct sb_pg_async *reader, *writer;
+    struct sb_arena *scratch;
+    struct event *sweep;
+    struct sb_flight *table[TABLE];
+    struct sb_flight *all;
+    struct sb_writing *writings;
+    struct source sources[SOURCES];
+    struct source *ring; /* the last in turn; next is the first */
+    unsigned flying;
+    uint64_t seed; /* which addresses share a queue */
+    int64_t told_ms;
+    struct sb_lookup_stats stats;
+};
+
+static int64_t statement_ms(const struct sb_pg_config *c)
+{
+    return c->timeout_ms > 0 ? c->timeout_ms : STATEMENT_MS;
+}
+
+/* One writer, any reader. */
+static void count(uint64_t *counter)
+{
+    __atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
+}
+
+/* -- sources -- */
+
+/* Of an IPv6 address the network that one customer has. */
+static struct source *source_of(struct sb_lookups *l, struct sb_str ip)
+{
+    char text[INET6_ADDRSTRLEN + 1] = "";
+    struct in6_addr six;
+
+    if (ip.len < sizeof text)
+        memcpy(text, ip.p, ip.len);
+    if (inet_pton(AF_INET6, text, &six) == 1)
+        ip = sb_str_n((const char *)&six, 8);
+    return &l->sources[sb_str_hash(ip, l->seed) % SOURCES];
+}
+
+static unsigned share(const struct sb_lookups *l)
+{
+    unsigned n = (unsigned)l->shared->depth / SB_LOOKUP_SOURCE_SHARE;
+
+    return n ? n : 1;
+}
+
+static void enter_ring(struct sb_lookups *l, struct source *s)
+{
+    if (s->in_ring || !s->waiting || s->flying >= share(l))
+        return;
+    s->in_ring = true;
+    if (l->ring) {
+        s->next = l->ring->next;
+        l->ring->next = s;
+    } else {
+        s->next = s;
+    }
+    l->ring = s;
+}
+
+/* The source whose turn it is leaves the ring. */
+static struct source *next_source(struct sb_lookups *l)
+{
+    struct source *s = l->ring->next;
+
+    if (s == l->ring)
+        l->ring = NULL;
+    else
+        l->ring->next = s->next;
+    s->in_ring = false;
+    return s;
+}
+
+static struct sb_flight *take_waiting(struct source *s)
+{
+    struct sb_flight *f = s->first;
+
+    s->first = f->behind;
+    if (!s->first)
+        s->last = &s->first;
+    s->waiting--;
+    return f;
+}
+
+/* -- flights -- */
+
+static struct sb_flight **find(struct sb_lookups *l, const struct sb_lookup_key *key)
+{
+    struct sb_flight **at = &l->table[key->hash[0] >> 8 & (TABLE - 1)];
+
+    while (*at && !sb_lookup_key_eq(&(*at)->key, key))
+        at = &(*at)->chain;
+    return at;
+}
+
+/* Nobody can join it any more. */
+static void leave_table(struct sb_flight *f)
+{
+    struct sb_flight **at = &f->l->table[f->key.hash[0] >> 8 & (TABLE - 1)];
+
+    while (*at && *at != f)
+        at = &(*at)->chain;
+    if (*at)
+        *at = f->chain;
+}
+
+static void join(struct sb_flight *f, struct sb_asker *a)
+{
+    a->flight = f;
+    a->next = f->askers;
+    a->link = &f->askers;
+    if (a->next)
+        a->next->link = &a->next;
+    f->askers = a;
+}
+
+void sb_asker_leave(struct sb_asker *a)
+{
+    if (!a->flight)
+        return;
+    *a->link = a->next;
+    if (a->next)
+        a->next->link = a->link;
+    a->flight = NULL;
+}
+
+/* Tells all, and frees it. An asker who is told may make others leave. */
+static void end_flight(struct sb_flight *f, enum sb_rc rc, struct sb_rows *rows,
+                       struct sb_rows *consumer)
+{
+    leave_table(f);
+    count(&f->l->stats.answered);
+    while (f->askers) {
+        struct sb_asker *a = f->askers;
+
+        sb_asker_leave(a);
+        a->answered(a, rc, rows, consumer);
+    }
+    sb_rows_drop(rows);
+    sb_rows_drop(consumer);
+    *f->link = f->next;
+    if (f->next)
+        f->next->link = f->link;
+    free(f);
+}
+
+static void fly(struct sb_lookups *l);
+
+static void landed(struct sb_flight *f)
+{
+    f->l->flying--;
+    f->source->flying--;
+    enter_ring(f->l, f->source);
+}
+
+/* -- answers -- */
+
+/* The consumer that came along: worth remembering under its id. */
+static enum sb_rc read_consumer(struct sb_flight *f, const struct sb_pg_rows *rows,
+                                struct sb_rows **out, struct sb_err *err)
+{
+    struct sb_lookups *l = f->l;
+    int first = sb_row_width(sb_lookup_entity(f->key.by));
+    int64_t now_ms = sb_clock_ms();
+    struct sb_lookup_key key;
+    struct sb_value *value;
+    enum sb_rc rc;
+
+    if (sb_pg_is_null(rows, first)) /* there is none */
+        return SB_OK;
+    rc =
+        sb_row_decode_at(l->scratch, sb_lookup_entity(SB_CONSUMER_BY_ID), rows, first, &value, err);
+    if (rc)
+        return rc;
+    *out = sb_rows_build(
+        &(struct sb_row_values){SB_CONSUMER_BY_ID, (const struct sb_value *[]){value}, 1}, now_ms);
+    key = sb_cache_key(l->shared->cache, SB_CONSUMER_BY_ID, (*out)->row[0].id);
+    (*out)->key = key; /* known, whether it is stored or not */
+    sb_cache_put_any(l->shared->cache, &key, &f->consumer_ticket, *out, now_ms);
+    return SB_OK;
+}
+
+static enum sb_rc read_rows(struct sb_flight *f, const struct sb_pg_rows *result,
+                            struct sb_rows **out, struct sb_rows **consumer, struct sb_err *err)
+{
+    struct sb_lookups *l = f->l;
+    const struct sb_entity *entity = sb_lookup_entity(f->key.by);
+    const struct sb_lookup_kind *kind = sb_lookup_kind(f->key.by);
+    struct sb_row_values values = {.by = f->key.by};
+    struct sb_pg_rows rows = *result;
+
+    values.values = SB_NEW_N(l->scratch, const struct sb_value *, rows.count);
+    while (sb_pg_next(&rows)) {
+        struct sb_value *v;
+        enum sb_rc rc = sb_row_decode(l->scratch, entity, &rows, &v, err);
+
+        if (!rc && kind->brings_consumer)
+            rc = read_consumer(f, &rows, consumer, err);
+        if (rc)
+            return rc;
+        values.values[values.n++] = v;
+        if (!kind->list)
+            break; /* unique columns have one at most */
+    }
+    if (values.n || kind->list)
+        *out = sb_rows_build(&values, sb_clock_ms());
+    return SB_OK;
+}
+
+static void tell(struct sb_lookups *l, const struct sb_err *err)
+{
+    int64_t now_ms = sb_clock_ms();
+
+    if (l->told_ms && now_ms < l->told_ms + TELL_MS)
+        return;
+    l->told_ms = now_ms;
+    sb_error("credentials: a look-up failed: %s", err->text);
+}
+
+static void on_done(struct sb_pg_task *task, enum sb_rc rc, const struct sb_pg_rows *result,
+                    const struct sb_err *why)
+{
+    struct sb_flight *f = (struct sb_flight *)task;
+    struct sb_rows *rows = NULL, *consumer = NULL;
+    struct sb_lookups *l = f->l;
+    struct sb_err err;
+
+    landed(f);
+    if (!rc && (rc = read_rows(f, result, &rows, &consumer, &err)))
+        why = &err;
+    sb_arena_clear(l->scratch);
+    if (rc)
+        tell(l, why);
+    else
+        sb_cache_put(l->shared->cache, &f->key, &f->ticket, rows, sb_clock_ms());
+    fly(l);
+    end_flight(f, rc ? SB_UNAVAILABLE : SB_OK, rows, consumer);
+}
+
+/* -- asking -- */
+
+static bool take_off(struct sb_flight *f)
+{
+    struct sb_lookups *l = f->l;
+    const struct sb_lookup_kind *kind = sb_lookup_kind(f->key.by);
+
+    f->task = (struct sb_pg_task){
+        .sql = l->shared->sql[f->key.by],
+        .statement = (int)f->key.by,
+        .params = {f->value},
+        .nparams = 1,
+        .may_repeat = true,
+        .deadline_ms = sb_clock_ms() + statement_ms(&l->shared->reader),
+        .done = on_done,
+    };
+    f->ticket = sb_cache_ask(l->shared->cache, &f->key);
+    if (kind->brings_consumer)
+        f->consumer_ticket = sb_cache_ask_any(l->shared->cache, SB_CONSUMER_BY_ID);
+    if (sb_pg_async_send(l->reader, &f->task))
+        return false;
+    l->flying++;
+    f->source->flying++;
+    return true;
+}
+
+/* Lets flights go while there is room, each source in its turn. */
+static void fly(struct sb_lookups *l)
+{
+    while (l->ring && l->flying < (unsigned)l->shared->depth) {
+        struct source *s = next_source(l);
+        struct sb_flight *f = s->waiting ? take_waiting(s) : NULL;
+        bool up = f && f->askers && take_off(f);
+
+        enter_ring(l, s);
+        if (f && !up) /* nobody wants it any more, or the database is down */
+            end_flight(f, SB_UNAVAILABLE, NULL, NULL);
+    }
+    if (l->ring && !event_pending(l->sweep, EV_TIMEOUT, NULL)) {
+        const struct timeval tv = {.tv_usec = SWEEP_MS * 1000};
+
+        event_add(l->sweep, &tv);
+    }
+}
+
+/* Whoever waits for longer than pg_semaphore_timeout need not wait any more. */
+static void on_sweep(evutil_socket_t fd, short what, void *arg)
+{
+    struct sb_lookups *l = arg;
+    int64_t now_ms = sb_clock_ms();
+
+    (void)fd;
+    (void)what;
+    for (int i = 0; i < SOURCES; i++) {
+        struct source *s = &l->sources[i];
+
+        while (s->first && s->first->until_ms <= now_ms)
+            end_flight(take_waiting(s), SB_UNAVAILABLE, NULL, NULL);
+    }
+    fly(l);
+}
+
+static struct sb_flight *new_flight(struct sb_lookups *l, const struct sb_lookup_key *key,
+                                    struct sb_str value, struct source *s)
+{
+    struct sb_flight *f = sb_xcalloc(1, sizeof *f + value.len + 1);
+    struct sb_flight **bucket = &l->table[key->hash[0] >> 8 & (TABLE - 1)];
+
+    f->l = l;
+    f->key = *key;
+    f->source = s;
+    f->until_ms = sb_clock_ms() + l->shared->queue_ms;
+    memcpy(f->value, value.p, value.len);
+    f->chain = *bucket;
+    *bucket = f;
+    f->next = l->all;
+    f->link = &l->all;
+    if (f->next)
+        f->next->link = &f->next;
+    l->all = f;
+    *s->last = f;
+    s->last = &f->behind;
+    s->waiting++;
+    count(&l->stats.asked);
+    return f;
+}
+
+enum sb_rc sb_lookups_ask(struct sb_lookups *l, const struct sb_lookup_key *key,
+                          struct sb_str value, struct sb_str client_ip, struct sb_asker *a)
+{
+    struct sb_flight *f = *find(l, key);
+    struct source *s;
+
+    if (f && (!f->task.sql || sb_cache_valid(l->shared->cache, key, &f->ticket))) {
+        count(&l->stats.joined);
+        join(f, a);
+        return SB_AGAIN;
+    }
+    s = source_of(l, client_ip);
+    if (sb_pg_async_down(l->reader) || s->waiting >= SB_LOOKUP_SOURCE_QUEUE) {
+        count(&l->stats.refused);
+        return SB_UNAVAILABLE;
+    }
+    if (f)
+        leave_table(f); /* its answer may be from before a change */
+    f = new_flight(l, key, value, s);
+    join(f, a);
+    enter_ring(l, s);
+    fly(l);
+    return SB_AGAIN;
+}
+
+/* -- life -- */
+
+struct sb_lookups *sb_lookups_new(struct event_base *base, const struct sb_credentials *shared)
+{
+    struct sb_lookups *l = sb_xcalloc(1, sizeof *l);
+
+    l->shared = shared;
+    l->base = base;
+    if (!shared->cache)
+        return l;
+    sb_random(&l->seed, sizeof l->seed);
+    l->scratch = sb_arena_new(0);
+    l->reader = sb_pg_async_new(base, &shared->reader);
+    l->writer = sb_pg_async_new(base, &shared->writer);
+    l->sweep = evtimer_new(base, on_sweep, l);
+    for (int i = 0; i < SOURCES; i++)
+        l->sources[i].last = &l->sources[i].first;
+    return l;
+}
+
+void sb_lookups_free(struct sb_lookups *l)
+{
+    if (!l)
+        return;
+    if (l->shared->cache) {
+        sb_pg_async_free(l->reader);
+        sb_pg_async_free(l->writer);
+        sb_writings_forget(&l->writings);
+        for (struct sb_flight *f = l->all, *next; f; f = next) {
+            next = f->next;
+            free(f);
+        }
+        sb_arena_free(l->scratch);
+        event_free(l->sweep);
+    }
+    free(l);
+}
+
+struct sb_pg_async *sb_lookups_writer(struct sb_lookups *l)
+{
+    return l->writer;
+}
+
+struct sb_writing **sb_lookups_writings(struct sb_lookups *l)
+{
+    return &l->writings;
+}
+
+const struct sb_credentials *sb_lookups_shared(const struct sb_lookups *l)
+{
+    return l->shared;
+}
+
+bool sb_lookups_down(const struct sb_lookups *l)
+{
+    return sb_pg_async_down(l->reader);
+}
+
+static void add(uint64_t *sum, const uint64_t *counters, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        sum[i] += __atomic_load_n(&counters[i], __ATOMIC_RELAXED);
+}
+
+#define ADD(sum, from) add((uint64_t *)(sum), (const uint64_t *)(from), sizeof *(sum) / 8)
+
+void sb_lookups_add_stats(const struct sb_lookups *l, struct sb_lookup_stats *sum)
+{
+    add(&sum->asked, &l->stats.asked, 4);
+    if (!l->shared->cache)
+        return;
+    ADD(&sum->reads, sb_pg_async_stats(l->reader));
+    ADD(&sum->writes, sb_pg_async_stats(l->writer));
+}
