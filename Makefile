@@ -32,7 +32,7 @@ PROGRAMS := $(patsubst %/main.c,silverback-%,$(wildcard migrations/main.c contro
 sources   = $(filter-out $(1)/main.c,$(wildcard $(1)/*.c $(1)/*/*.c))
 objects   = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 archives  = $(patsubst %,$(OUT)/lib/%.a,$(1))
-HEADERS  := $(wildcard $(foreach d,$(LIBS),$(d)/*.h $(d)/*/*.h))
+HEADERS  := $(wildcard include/silverback/*.h $(foreach d,$(LIBS),$(d)/*.h $(d)/*/*.h))
 UNITS    := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
 FUZZERS  := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
@@ -142,7 +142,8 @@ bench: all $(OUT)/bench/build_routes ## CPU per request and propagation, beside 
 
 # -- keeping the house --------------------------------------------------------------------------
 
-C_FILES = $(wildcard $(foreach d,$(LIBS),$(d)/*.[ch] $(d)/*/*.[ch]) tests/unit/*.[ch] tests/fuzz/*.[ch] tests/bench/*.[ch])
+C_FILES = $(wildcard $(foreach d,$(LIBS),$(d)/*.[ch] $(d)/*/*.[ch]) tests/unit/*.[ch] tests/fuzz/*.[ch] tests/bench/*.[ch] \
+             include/silverback/*.h examples/plugin/*.c)
 
 format: ## let clang-format have its way
 	@clang-format -i $(C_FILES)

@@ -10,7 +10,8 @@
 const struct sb_subschema *sb_plugin_subschema(struct sb_schema_ctx *ctx,
                                                const struct sb_value *key, const char **why);
 
-/* Known plugins in order of names; ends with NULL. */
-const struct sb_subschema *const *sb_plugin_schemas(void);
+/* Adds a plugin that Kong does not come with; it must live as long as the process. Only at the
+ * start, before there are threads. SB_CONFLICT: the name is taken. SB_TOOLARGE: too many. */
+SB_MUST enum sb_rc sb_plugin_schema_add(const struct sb_subschema *schema, struct sb_err *err);
 
 #endif

@@ -299,6 +299,8 @@ const struct sb_setting sb_kong_settings[] = {
     NUMBER("lua_socket_pool_size", "256", "idle outgoing plugin connections"),
     STRING("lua_package_path", "./?.lua;./?/init.lua;", "where Lua plugins are found"),
     STRING("lua_package_cpath", NULL, "where Lua C modules are found"),
+    STRING("silverback_plugin_path", "/usr/local/lib/silverback/plugins/?.so",
+           "where plugins in shared objects are found: templates, separated by ;"),
     WHOLE("lua_max_req_headers", "100", 1, 1000, "must be an integer between 1 and 1000",
           "how many are looked at"),
     WHOLE("lua_max_resp_headers", "100", 1, 1000, "must be an integer between 1 and 1000",

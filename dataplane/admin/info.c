@@ -8,6 +8,7 @@
 #include "dataplane/admin/entities.h"
 #include "dataplane/admin/info.h"
 #include "dataplane/plugins/known.h"
+#include "dataplane/plugins/plugin.h"
 #include "dataplane/listen/workers.h"
 #include "schema/changelog.h"
 #include "shared/clock.h"
@@ -143,6 +144,9 @@ static struct sb_value *configuration(struct sb_call *c)
     for (const struct sb_known_plugin *p = sb_known_plugins; p->name; p++)
         if (sb_admin_plugin_enabled(c->node, sb_str_c(p->name)))
             set(c, loaded, p->name, sb_value_bool(c->arena, true));
+    for (const struct sb_plugin *const *p = sb_plugins_all(); *p; p++)
+        if (!sb_plugin_known(sb_str_c((*p)->name)))
+            set(c, loaded, (*p)->name, sb_value_bool(c->arena, true));
     set(c, member(c, all, "loaded_vaults"), "env", sb_value_bool(c->arena, true));
     add_listeners(c, all, "proxy", "proxy_listen");
     add_listeners(c, all, "stream", "stream_listen");
@@ -190,6 +194,13 @@ static struct sb_value *plugins_on_server(struct sb_call *c)
         set_text(c, one, "version", KONG_VERSION);
         set_int(c, one, "priority", p->priority);
     }
+    for (const struct sb_plugin *const *p = sb_plugins_all(); *p; p++) {
+        if (sb_plugin_known(sb_str_c((*p)->name)))
+            continue;
+        one = member(c, all, (*p)->name);
+        set_text(c, one, "version", (*p)->version ? (*p)->version : KONG_VERSION);
+        set_int(c, one, "priority", (*p)->priority);
+    }
     return all;
 }
 
@@ -228,6 +239,9 @@ static void get_enabled_plugins(struct sb_call *c, const struct sb_endpoint *e)
     for (const struct sb_known_plugin *p = sb_known_plugins; p->name; p++)
         if (sb_admin_plugin_enabled(c->node, sb_str_c(p->name)))
             sb_array_push(c->arena, list, sb_value_text(c->arena, p->name));
+    for (const struct sb_plugin *const *p = sb_plugins_all(); *p; p++)
+        if (!sb_plugin_known(sb_str_c((*p)->name)))
+            sb_array_push(c->arena, list, sb_value_text(c->arena, (*p)->name));
     set(c, body, "enabled_plugins", list);
     sb_answer(c, 200, body);
 }

@@ -4,15 +4,24 @@
 #include <string.h>
 
 #include "dataplane/config/context.h"
+#include "dataplane/plugins/abi.h"
 #include "schema/declarative.h"
 
 enum { FILE_LEN_MAX = 1 << 30 };
 
 void sb_job_begin(struct sb_job *job, const struct sb_options *options)
 {
+    struct sb_err err;
+
     *job = (struct sb_job){.settings = sb_options_settings(options)};
     if (!job->settings)
         return;
+    if (sb_plugins_load(job->settings, &err)) {
+        sb_options_fail("%s", err.text);
+        sb_settings_free(job->settings);
+        job->settings = NULL;
+        return;
+    }
     job->arena = sb_arena_new(0);
     job->ctx = sb_context(job->settings, job->arena);
 }

@@ -12,6 +12,7 @@
 #include <event2/event.h>
 #include <openssl/crypto.h>
 
+#include "dataplane/plugins/abi.h"
 #include "dataplane/listen/sockets.h"
 #include "dataplane/process/channel.h"
 #include "dataplane/process/master.h"
@@ -220,7 +221,9 @@ static enum sb_rc serve(const struct sb_options *o, int channel, struct sb_err *
         return rc;
     log_to(s);
     sb_log_take_stderr();
-    rc = sb_server_run(s, channel, err);
+    rc = sb_plugins_load(s, err);
+    if (!rc)
+        rc = sb_server_run(s, channel, err);
     sb_settings_free(s);
     return rc;
 }

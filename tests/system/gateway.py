@@ -198,7 +198,7 @@ class Upstream:
     """An HTTP server that answers 200 with its name, says in X-Seen what it was asked, and counts."""
 
     def __init__(self, name="upstream", host="127.0.0.1"):
-        self.name, self.requests = name, 0
+        self.name, self.requests, self.headers = name, 0, {}
         upstream = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -208,6 +208,7 @@ class Upstream:
             def answer(self):
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 upstream.requests += 1
+                upstream.headers = dict(self.headers)   # of the last request
                 body = upstream.name.encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
