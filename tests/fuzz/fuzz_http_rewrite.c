@@ -135,14 +135,16 @@ static void request(struct sb_exchange *x, const char *buf, size_t size, uint8_t
 {
     struct sb_gather g;
     size_t len;
+    char *path;
 
     if (sb_http_parse_request(&x->req, buf, size) != SB_HTTP_DONE)
         return;
     sb_request_prepare(x);
     sb_body_init(x);
     x->path = x->req.path;
-    if (sb_path_normalise(x->req.path, x->path_room, &len))
-        x->path = sb_str_n(x->path_room, len);
+    path = sb_arena_alloc(sb_exchange_arena(x), x->req.path.len + 1);
+    if (sb_path_normalise(x->req.path, path, &len))
+        x->path = sb_str_n(path, len);
     x->match.route = x->route;
     x->match.prefix_len = x->path.len / 2;
     x->match.prefix = sb_str_first(x->path, x->match.prefix_len);

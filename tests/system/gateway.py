@@ -11,6 +11,7 @@ import contextlib
 import http.server
 import json
 import pathlib
+import resource
 import shutil
 import signal
 import socket
@@ -138,6 +139,20 @@ class Gateway:
         self.session.close()
         if self.own_prefix:
             shutil.rmtree(self.prefix, ignore_errors=True)
+
+    def pids(self):
+        """Its processes: the one that was started, and those that it started."""
+        found = [self.process.pid]
+        for pid in found:
+            with contextlib.suppress(OSError):
+                text = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+                found += [int(child) for child in text.split()]
+        return found
+
+    def rss(self):
+        """Bytes of memory that they have resident."""
+        return sum(int(pathlib.Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+                   for pid in self.pids()) * resource.getpagesize()
 
     @property
     def log_path(self):

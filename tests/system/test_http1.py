@@ -213,11 +213,11 @@ def reads_all(c):
     {"nginx_proxy_proxy_buffers": "64 1m"}])
 def test_a_slow_reader_does_not_hold_the_upstream(tls, settings):
     with Feeder() as o, Gateway(config=config(o.port), **settings) as g, slow_reader(g, tls) as c:
-        before = rss(g)
+        before = g.rss()
         c.send(get("/big"))
         assert o.fed.wait(TIMEOUT)
         in_memory = settings.get("nginx_proxy_proxy_buffers") == "64 1m"
-        assert in_memory or rss(g) - before < 4 << 20
+        assert in_memory or g.rss() - before < 4 << 20
         assert reads_all(c)
 
 
@@ -263,12 +263,7 @@ def test_a_client_that_takes_nothing():
                 assert len(c.f.read()) > len(BIG)
 
 
-def rss(gateway):
-    with open(f"/proc/{gateway.process.pid}/statm", encoding="ascii") as f:
-        return int(f.read().split()[1]) * 4096
-
-
 def temporary_files(gateway):
     """Nameless files that the gateway has open."""
-    links = [p.readlink() for p in pathlib.Path(f"/proc/{gateway.process.pid}/fd").iterdir() if p.is_symlink()]
+    links = [p.readlink() for pid in gateway.pids() for p in pathlib.Path(f"/proc/{pid}/fd").iterdir()]
     return [link for link in links if str(link).endswith("(deleted)")]
