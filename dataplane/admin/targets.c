@@ -12,10 +12,11 @@
 #include "dataplane/listen/workers.h"
 #include "dataplane/upstream/health_checker.h"
 #include "shared/clock.h"
+#include "shared/pg.h"
 
 #define WHOLE (SB_GET | SB_PUT | SB_PATCH | SB_DELETE)
 
-enum { SERVED_WAIT_MS = 1000, SERVED_POLL_MS = 10 };
+enum { SERVED_WAIT_MS = 1000, SERVED_POLL_MS = 10, ADDRESS_MAX = 80 };
 
 static const struct sb_entity *entity(const char *name)
 {
@@ -315,6 +316,25 @@ static void health(struct sb_call *c, const struct sb_endpoint *e)
     set(c->arena, c->json, "node_id", sb_value_str(c->arena, sb_admin_id(c)));
 }
 
+/* To the other nodes: "<node>|<upstream>|<target>|<address>|<1 or 0>", in ids. Who does not hear it
+ * is no reason to fail: this node has done as it was told. */
+static void tell_others(struct sb_call *c, const struct sb_value *upstream,
+                        const struct sb_value *row, struct sb_str address, bool fit)
+{
+    struct sb_str word = sb_arena_printf(c->arena, "%.*s|%.*s|%.*s|%.*s|%d", SB_ARG(sb_admin_id(c)),
+                                         SB_ARG(sb_value_str_at(upstream, "id")),
+                                         SB_ARG(sb_value_str_at(row, "id")), SB_ARG(address), fit);
+    struct sb_pg_rows rows = {0};
+    struct sb_err err;
+
+    if (!c->node->pg || address.len > ADDRESS_MAX)
+        return;
+    if (sb_pg_query(c->node->pg, "SELECT pg_notify('silverback_health', $1)", &word, 1, &rows,
+                    &err))
+        sb_warn("other nodes can't be told about health: %s", err.text);
+    sb_pg_rows_release(&rows);
+}
+
 static void set_health(struct sb_call *c, const struct sb_endpoint *e)
 {
     struct sb_health_checker *checker = sb_workers_health(c->node->parts.workers);
@@ -340,8 +360,10 @@ static void set_health(struct sb_call *c, const struct sb_endpoint *e)
                                    sb_value_str_at(found, "target"), address, fit))
         sb_answer_message(c, 400, "no healthchecker found for %.*s",
                           SB_ARG(sb_value_str_at(upstream, "name")));
-    else
+    else {
+        tell_others(c, upstream, found, address, fit);
         sb_answer_nothing(c, 204);
+    }
 }
 
 const struct sb_endpoint sb_target_endpoints[] = {

@@ -494,6 +494,13 @@ static struct sb_config *config_new(const struct sb_settings *settings, struct s
     return c;
 }
 
+static void hear_health(void *arg, struct sb_str word)
+{
+    struct sb_config *c = arg;
+
+    sb_workers_hear_health(c->workers, word);
+}
+
 static enum sb_rc start(struct sb_config *c, struct sb_err *err)
 {
     bool database = !sb_str_is(sb_str_c(sb_settings_str(c->settings, "database")), "off");
@@ -502,9 +509,11 @@ static enum sb_rc start(struct sb_config *c, struct sb_err *err)
     if (rc)
         return rc;
     name_source(c, database);
-    if (database)
+    if (database) {
         c->follower =
             sb_follower_new(c->settings, &c->node, sb_builder_model(c->builder), cache(c));
+        sb_follower_on_word(c->follower, hear_health, c);
+    }
     rc = database ? start_database(c, err) : start_declared(c, err);
     if (rc)
         return rc;

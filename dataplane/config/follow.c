@@ -54,6 +54,8 @@ struct sb_follower {
     int64_t next_look_ms, poll_ms, lag_ms;
     int64_t next_beat_ms;
     uint64_t reported;
+    void (*heard)(void *arg, struct sb_str word);
+    void *heard_arg;
     char told[256]; /* the trouble of this outage, so that it is told once */
 };
 
@@ -116,6 +118,13 @@ const struct sb_follow_state *sb_follower_state(const struct sb_follower *f)
     return &f->state;
 }
 
+void sb_follower_on_word(struct sb_follower *f, void (*heard)(void *arg, struct sb_str word),
+                         void *arg)
+{
+    f->heard = heard;
+    f->heard_arg = arg;
+}
+
 /* -- connecting -- */
 
 /* Behind a pooler or on a standby nobody notifies us: then we poll. */
@@ -129,7 +138,10 @@ static void listen_on(struct sb_follower *f, struct sb_pg *pg)
                 (long long)f->poll_ms);
         return;
     }
-    if (sb_pg_exec(pg, "LISTEN silverback_changes; LISTEN silverback_invalidations", &err)) {
+    if (sb_pg_exec(pg,
+                   "LISTEN silverback_changes; LISTEN silverback_invalidations; "
+                   "LISTEN silverback_health",
+                   &err)) {
         sb_info("config: the database can't notify (%s): polling every %lld ms", err.text,
                 (long long)f->poll_ms);
         return;
@@ -337,6 +349,16 @@ static enum sb_rc catch_up(struct sb_follower *f, bool *changed, struct sb_err *
 
 /* -- a step -- */
 
+/* "<node>|..." of another node. */
+static void take_word(struct sb_follower *f, struct sb_str word)
+{
+    char own[SB_UUID_TEXT_LEN + 1];
+
+    sb_uuid_format(f->node, own);
+    if (f->heard && word.len > SB_UUID_TEXT_LEN && !sb_str_starts(word, sb_str_c(own)))
+        f->heard(f->heard_arg, sb_str_from(word, SB_UUID_TEXT_LEN + 1));
+}
+
 /* Takes what was notified; true when there is something newer than we have. */
 static bool take_notices(struct sb_follower *f)
 {
@@ -354,6 +376,10 @@ static bool take_notices(struct sb_follower *f)
         if (strcmp(notice.channel, "silverback_invalidations") == 0) {
             if (f->invalidator)
                 sb_invalidator_wake(f->invalidator);
+            continue;
+        }
+        if (strcmp(notice.channel, "silverback_health") == 0) {
+            take_word(f, sb_str_c(notice.payload));
             continue;
         }
         any = true;

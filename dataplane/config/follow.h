@@ -43,6 +43,11 @@ struct sb_follower *sb_follower_new(const struct sb_settings *settings, const st
 void sb_follower_free(struct sb_follower *f);
 void sb_follower_saved(struct sb_follower *f, uint64_t version, int64_t mark);
 
+/* What people told other nodes about the health of targets (notified on silverback_health); see
+ * sb_health_checker_hear. Where nobody notifies us, nothing is heard. */
+void sb_follower_on_word(struct sb_follower *f, void (*heard)(void *arg, struct sb_str word),
+                         void *arg);
+
 /* Brings the model up to date if there is reason to look: it is not connected and may try again,
  * was notified, woken (look), or it is time to poll. *changed: the model has a new version. On
  * failure it will be tried again; what is wrong is told once per outage, later failures of it give

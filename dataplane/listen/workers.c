@@ -599,6 +599,11 @@ void sb_workers_stop(struct sb_workers *ws, int64_t drain_ms)
     free_workers(ws);
 }
 
+void sb_workers_hear_health(struct sb_workers *ws, struct sb_str word)
+{
+    sb_health_checker_hear(ws->checker, word);
+}
+
 struct sb_health_checker *sb_workers_health(const struct sb_workers *ws)
 {
     return ws->checker;

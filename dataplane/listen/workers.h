@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "shared/err.h"
+#include "shared/str.h"
 
 struct sb_health_checker;
 struct sb_settings;
@@ -54,6 +55,8 @@ int sb_workers_ended_fd(const struct sb_workers *ws);
  * everything. Snapshots still held are retired on the way, by the caller's thread. Blocks. */
 void sb_workers_stop(struct sb_workers *ws, int64_t drain_ms);
 
+/* What another node was told about health; any thread, never blocks. */
+void sb_workers_hear_health(struct sb_workers *ws, struct sb_str word);
 /* Who knows the health of upstreams (dataplane/upstream/health_checker.h). */
 struct sb_health_checker *sb_workers_health(const struct sb_workers *ws);
 /* What was looked up, remembered and shared by all: dataplane/plugins/parts.h. */

@@ -52,7 +52,9 @@ struct watched {
 struct message {
     struct message *next;
     struct sb_publication *publication;
-    struct call *call; /* neither: stop */
+    struct call *call;
+    size_t word_len; /* none of these: stop */
+    char word[];
 };
 
 /* A question from another thread, which waits. */
@@ -413,26 +415,56 @@ static bool split_address(struct sb_str text, union sb_sockaddr *out)
            sb_address_parse(sb_str_first(text, (size_t)colon), (uint16_t)port, out);
 }
 
+static void set_target(struct watched *w, struct sb_str target, struct sb_str address, bool fit)
+{
+    union sb_sockaddr addr;
+    bool one = address.len && split_address(address, &addr);
+
+    (void)sb_health_force(w->health, target, one ? &addr : NULL, fit);
+}
+
 static void run_set(struct sb_health_checker *c, struct call *call)
 {
     struct watched *w = sb_map_get(&c->watched, call->upstream);
-    union sb_sockaddr addr;
-    bool one = call->address.len && split_address(call->address, &addr);
 
     if (!w || !w->upstream) {
         answer(call, SB_NOTFOUND);
         return;
     }
-    (void)sb_health_force(w->health, call->target, one ? &addr : NULL, call->fit);
+    set_target(w, call->target, call->address, call->fit);
     answer(call, SB_OK);
 }
 
-static void send_message(struct sb_health_checker *c, struct message message)
+/* upstream|target|address|fit */
+static void hear(struct sb_health_checker *c, struct sb_str word)
 {
-    struct message *m = sb_xcalloc(1, sizeof *m);
+    struct sb_str parts[4] = {{0}};
+    struct sb_map_slot *slot;
+
+    for (size_t i = 0; i < 4; i++)
+        if (!sb_str_split(&word, '|', &parts[i]))
+            return;
+    sb_map_each (slot, &c->watched) {
+        struct watched *w = slot->value;
+
+        if (!w->upstream || !sb_str_eq(w->upstream->id, parts[0]))
+            continue;
+        for (size_t i = 0; i < w->upstream->ntargets; i++)
+            if (sb_str_eq(w->upstream->targets[i].id, parts[1]))
+                set_target(w, w->upstream->targets[i].target, parts[2], sb_str_is(parts[3], "1"));
+    }
+}
+
+static void send_message(struct sb_health_checker *c, struct sb_publication *publication,
+                         struct call *call, struct sb_str word)
+{
+    struct message *m = sb_xcalloc(1, sizeof *m + word.len);
     const uint64_t one = 1;
 
-    *m = message;
+    m->publication = publication;
+    m->call = call;
+    m->word_len = word.len;
+    memcpy(m->word, word.p, word.len);
     pthread_mutex_lock(&c->queue.lock);
     *c->queue.last = m;
     c->queue.last = &m->next;
@@ -445,7 +477,7 @@ static enum sb_rc ask(struct sb_health_checker *c, struct call *call)
 {
     call->c = c;
     call->waiter.ready = on_name_known;
-    send_message(c, (struct message){.call = call});
+    send_message(c, NULL, call, SB_STR(""));
     pthread_mutex_lock(&c->queue.lock);
     while (!call->done)
         pthread_cond_wait(&c->queue.answered, &c->queue.lock);
@@ -471,7 +503,12 @@ enum sb_rc sb_health_checker_set(struct sb_health_checker *c, struct sb_str upst
 
 void sb_health_checker_publish(struct sb_health_checker *c, struct sb_publication *p)
 {
-    send_message(c, (struct message){.publication = p});
+    send_message(c, p, NULL, SB_STR(""));
+}
+
+void sb_health_checker_hear(struct sb_health_checker *c, struct sb_str word)
+{
+    send_message(c, NULL, NULL, word);
 }
 
 /* -- the thread -- */
@@ -501,6 +538,8 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
             follow(c, m->publication);
         else if (m->call)
             m->call->run(c, m->call);
+        else if (m->word_len)
+            hear(c, sb_str_n(m->word, m->word_len));
         else
             c->stopping = true;
         free(m);
@@ -599,7 +638,7 @@ void sb_health_checker_stop(struct sb_health_checker *c)
 {
     if (!c)
         return;
-    send_message(c, (struct message){0});
+    send_message(c, NULL, NULL, SB_STR(""));
     pthread_join(c->thread, NULL);
     free_checker(c);
 }

@@ -34,6 +34,10 @@ void sb_health_checker_stop(struct sb_health_checker *c);
 /* The next snapshot; the publication counts the checker among its holders. Never blocks. */
 void sb_health_checker_publish(struct sb_health_checker *c, struct sb_publication *p);
 
+/* What another node was told: "<upstream>|<target>|<address>|<1 or 0>", in ids. Ignored where it
+ * means nothing here. Never blocks. */
+void sb_health_checker_hear(struct sb_health_checker *c, struct sb_str word);
+
 /* -- from any thread but a worker: both wait for the checker -- */
 
 struct sb_health_view_address {
