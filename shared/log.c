@@ -27,7 +27,7 @@ static struct {
     pthread_mutex_t lock;
     bool on;
     enum sb_log_level before, level;
-    int64_t until_ms; /* 0: no end */
+    int64_t until_ms;
 } lent = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 bool sb_log_level_parse(const char *name, enum sb_log_level *out)
@@ -61,9 +61,9 @@ void sb_log_lend_level(enum sb_log_level level, int64_t ms)
     pthread_mutex_lock(&lent.lock);
     if (!lent.on)
         lent.before = sb_log_get_level();
-    lent.on = true;
+    lent.on = ms > 0;
     lent.level = level;
-    lent.until_ms = ms > 0 ? sb_clock_ms() + ms : 0;
+    lent.until_ms = sb_clock_ms() + ms;
     sb_log_set_level(level);
     pthread_mutex_unlock(&lent.lock);
 }
@@ -71,7 +71,7 @@ void sb_log_lend_level(enum sb_log_level level, int64_t ms)
 void sb_log_tick(void)
 {
     pthread_mutex_lock(&lent.lock);
-    if (lent.on && lent.until_ms && sb_clock_ms() >= lent.until_ms) {
+    if (lent.on && sb_clock_ms() >= lent.until_ms) {
         lent.on = false;
         sb_log_set_level(lent.before);
     }

@@ -31,7 +31,7 @@ const char *sb_log_level_name(enum sb_log_level level);
 void sb_log_set_level(enum sb_log_level level);
 enum sb_log_level sb_log_get_level(void);
 
-/* For so long (0: until it is set again), then what it was before anybody lent it. Any thread. */
+/* For so long, then what it was before anybody lent it; 0: for good. Any thread. */
 void sb_log_lend_level(enum sb_log_level level, int64_t ms);
 /* Takes back what was lent, when its time is over. To be called now and then. */
 void sb_log_tick(void);

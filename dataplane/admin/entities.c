@@ -644,6 +644,7 @@ const struct sb_endpoint *sb_entity_endpoints(struct sb_arena *a, const struct s
     endpoints_t list = {0};
 
     add_table(&list, sb_info_endpoints);
+    add_table(&list, sb_schema_endpoints);
     add_table(&list, sb_config_endpoints);
     add_table(&list, sb_special_endpoints);
     add_table(&list, sb_target_endpoints);

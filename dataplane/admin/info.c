@@ -480,34 +480,12 @@ static void no_cache(struct sb_call *c, const struct sb_endpoint *e)
         sb_answer_not_found(c);
 }
 
-/* -- /schemas/{entity}/validate ---------------------------------------------------------------- */
-
-static void post_validate(struct sb_call *c, const struct sb_endpoint *e)
-{
-    const struct sb_entity *kind = sb_entity_find(c->params[0]);
-    struct sb_kong_error error = {0};
-    struct sb_schema_ctx ctx;
-    struct sb_value *valid;
-
-    (void)e;
-    if (!kind) {
-        sb_answer_message(c, 404, "No entity named '%.*s'", SB_ARG(c->params[0]));
-        return;
-    }
-    sb_admin_ctx(c, &ctx);
-    if (sb_entity_insert(&ctx, kind, c->input, &valid, &error))
-        sb_answer_error(c, &error);
-    else
-        sb_answer_message(c, 200, "schema validation successful");
-}
-
 const struct sb_endpoint sb_info_endpoints[] = {
     {"/", SB_GET, get_root},
     {"/endpoints", SB_GET, get_endpoints},
     {"/status", SB_GET, sb_admin_get_status},
     {"/status/dns", SB_GET, sb_admin_get_dns},
     {"/plugins/enabled", SB_GET, get_enabled_plugins},
-    {"/schemas/{entity}/validate", SB_POST, post_validate},
     {"/debug/node/log-level", SB_GET, get_level},
     {"/debug/node/log-level/{level}", SB_PUT, put_level},
     {"/debug/cluster/log-level/{level}", SB_PUT, put_cluster_level},

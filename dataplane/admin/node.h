@@ -55,6 +55,7 @@ void sb_admin_answer(struct sb_call *c);
 
 /* Tables of endpoints, each ended by pattern NULL. */
 extern const struct sb_endpoint sb_info_endpoints[];    /* /, /status, /cache ... */
+extern const struct sb_endpoint sb_schema_endpoints[];  /* /schemas */
 extern const struct sb_endpoint sb_config_endpoints[];  /* /config */
 extern const struct sb_endpoint sb_special_endpoints[]; /* of entities with ways of their own */
 extern const struct sb_endpoint sb_target_endpoints[];  /* targets and their health */
