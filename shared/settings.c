@@ -16,6 +16,7 @@
 
 #include "shared/json.h"
 #include "shared/map.h"
+#include "shared/secret_ref.h"
 #include "shared/uuid.h"
 #include "shared/value.h"
 #include "shared/vec.h"
@@ -315,67 +316,44 @@ static void environment(struct loader *l, const char *prefix)
 
 /* -- references ------------------------------------------------------------------------------- */
 
-/* {vault://env/my-secret[/key][?prefix=x]}: MY_SECRET of the environment; key picks a member of a
- * JSON value. */
-static bool dereference(struct loader *l, struct sb_str ref, struct sb_str *out, const char **why)
+static bool dereference(struct loader *l, struct sb_str text, struct sb_str *out, const char **why)
 {
     struct sb_arena *a = l->s->arena;
-    struct sb_str path = sb_str_n(ref.p + strlen("{vault://"), ref.len - strlen("{vault://}"));
-    struct sb_str query = {0}, vault, name, key = {0}, prefix = {0}, var;
     struct slot *def = slot_of(l->s, "vault_env_prefix");
-    struct sb_value *doc;
-    const char *text;
-    ptrdiff_t at = sb_str_chr(path, '?', 0);
+    struct sb_secret_ref ref;
+    const char *name, *found;
 
-    if (at >= 0) {
-        query = sb_str_from(path, (size_t)at + 1);
-        path = sb_str_first(path, (size_t)at);
-    }
-    if (!sb_str_split(&path, '/', &vault) || !sb_str_is(vault, "env")) {
-        *why = "only the vault 'env' is known here";
-        return false;
-    }
-    if (!sb_str_split(&path, '/', &name) || name.len == 0) {
+    if (!sb_secret_ref_parse(text, &ref)) {
         *why = "the reference names no variable";
         return false;
     }
-    sb_str_split(&path, '/', &key);
-    prefix = def && def->set ? def->text : prefix;
-    if (sb_str_starts(query, SB_STR("prefix=")))
-        prefix = sb_str_from(query, strlen("prefix="));
-    var = sb_arena_printf(a, "%.*s%.*s", SB_ARG(prefix), SB_ARG(name));
-    for (char *p = (char *)var.p; *p; p++)
-        *p = *p == '-' ? '_' : *p >= 'a' && *p <= 'z' ? (char)(*p - ('a' - 'A')) : *p;
-    text = env_get(l->env, var);
-    if (!text) {
+    if (!sb_str_is(ref.vault, "env")) {
+        *why = "only the vault 'env' is known here";
+        return false;
+    }
+    if (!ref.has_prefix && def && def->set)
+        ref.prefix = def->text;
+    name = sb_secret_env_name(a, ref.prefix, ref.resource);
+    found = env_get(l->env, sb_str_c(name));
+    if (!found) {
         *why = sb_arena_printf(a, "unable to load value (%.*s) from vault (env): not found",
-                               SB_ARG(name))
+                               SB_ARG(ref.resource))
                    .p;
         return false;
     }
-    *out = sb_str_c(text);
-    if (key.len == 0)
+    *out = sb_str_c(found);
+    if (ref.key.len == 0 || sb_secret_subfield(a, *out, ref.key, out))
         return true;
-    if (sb_json_parse(a, *out, &doc, NULL) || !sb_is(sb_object_get(doc, key), SB_V_STR)) {
-        *why = sb_arena_printf(a, "%.*s holds no JSON object with a text '%.*s'", SB_ARG(var),
-                               SB_ARG(key))
-                   .p;
-        return false;
-    }
-    *out = sb_object_get(doc, key)->s;
-    return true;
-}
-
-static bool is_reference(struct sb_str v)
-{
-    return sb_str_starts(v, SB_STR("{vault://")) && sb_str_ends(v, SB_STR("}"));
+    *why =
+        sb_arena_printf(a, "%s holds no JSON object with a text '%.*s'", name, SB_ARG(ref.key)).p;
+    return false;
 }
 
 static void resolve(struct loader *l, struct slot *slot, struct sb_str *value, size_t item)
 {
     const char *why = "";
 
-    if (!is_reference(*value) || dereference(l, *value, value, &why))
+    if (!sb_secret_ref_is(*value) || dereference(l, *value, value, &why))
         return;
     if (item)
         problem(l, slot, "failed to dereference '%.*s': %s for config option '%.*s[%zu]'",

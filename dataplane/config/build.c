@@ -20,11 +20,13 @@
 #include "dataplane/config/plugins.h"
 #include "dataplane/config/scopes.h"
 #include "dataplane/config/table.h"
+#include "dataplane/plugins/vault.h"
+#include "schema/entity.h"
 #include "dataplane/plugins/memory.h"
 #include "shared/log.h"
 #include "shared/vec.h"
 
-enum { RANKS = 3, ARENA_BLOCK = 320 };
+enum { RANKS = 4, RANK_PLUGINS = 1, ARENA_BLOCK = 320 };
 
 /* A name that rows claim; for hosts also one that services look up. */
 struct name {
@@ -41,6 +43,7 @@ struct product {
     uint64_t born;
     struct name *name; /* of an upstream or SNI: claimed; of a service: its host */
     bool routed;
+    bool secret;  /* its row refers to secrets */
     bool chained; /* a route: it has a chain */
     uint32_t chain;
     char *trouble;               /* NULL: none */
@@ -66,6 +69,7 @@ struct sb_builder {
     bool routes_changed;
     struct sb_table *snis, *upstream_names;
     struct sb_slot_table slots;
+    struct sb_vaults *vaults;
     struct sb_plugin_compiler *plugins;
     struct sb_scopes *scopes;
     struct sb_memory *credentials;
@@ -295,6 +299,33 @@ static void settle(struct sb_builder *b, struct sb_map *names, struct name *name
     forget_name(b, names, name);
 }
 
+/* -- secrets -- */
+
+/* Whoever refers to secrets is built anew: one of them is another, or a vault is. */
+static void touch_secrets(struct sb_builder *b)
+{
+    for (struct sb_node *node = sb_model_first(b->model); node; node = node->next) {
+        const struct product *p = node->built;
+
+        if (p && p->secret)
+            sb_model_touch(b->model, node);
+    }
+}
+
+static void build_vault(struct sb_builder *b, struct sb_node *node)
+{
+    sb_vaults_put(b->vaults, node->id, sb_node_row(node, b->scratch));
+    touch_secrets(b);
+}
+
+bool sb_builder_rotate(struct sb_builder *b)
+{
+    if (!sb_vaults_rotate(b->vaults))
+        return false;
+    touch_secrets(b);
+    return true;
+}
+
 /* -- a function per kind -- */
 
 static void build_certificate(struct sb_builder *b, struct sb_node *node)
@@ -306,6 +337,8 @@ static void build_certificate(struct sb_builder *b, struct sb_node *node)
     struct sb_err err;
 
     if (row) {
+        p->secret = sb_vaults_resolve(b->vaults, b->scratch,
+                                      sb_entity_find(SB_STR("certificates"))->fields, row);
         rc = sb_compile_certificate(p->arena, row, &c, &err); /* before c is passed on */
         end(b, p, rc, c, &err);
     } else {
@@ -529,7 +562,7 @@ static void build_plugin(struct sb_builder *b, struct sb_node *node)
         free_trouble(b, p);
         return;
     }
-    rc = sb_compile_plugin(b->plugins, p->arena, b->scratch, row, &in, &err);
+    rc = sb_compile_plugin(b->plugins, p->arena, b->scratch, row, &in, &p->secret, &err);
     p->object = in;
     if (in)
         sb_scopes_add(b->scopes, in);
@@ -612,32 +645,33 @@ static void build_route(struct sb_builder *b, struct sb_node *node)
 }
 
 static const struct sb_kind_rules rules[] = {
-    {.name = "certificates", .rank = 0, .build = build_certificate},
-    {.name = "ca_certificates", .rank = 0, .build = build_ca_certificate},
+    {.name = "vaults", .rank = 0, .build = build_vault},
+    {.name = "certificates", .rank = 1, .build = build_certificate},
+    {.name = "ca_certificates", .rank = 1, .build = build_ca_certificate},
     {.name = "targets",
-     .rank = 0,
+     .rank = 1,
      .part = true,
      .refs = {"upstream"},
      .ref_kinds = {"upstreams"},
      .build = build_target},
-    {.name = "plugins", .rank = 0, .build = build_plugin},
+    {.name = "plugins", .rank = 1, .build = build_plugin},
     {.name = "upstreams",
-     .rank = 1,
+     .rank = 2,
      .refs = {"client_certificate"},
      .ref_kinds = {"certificates"},
      .build = build_upstream},
     {.name = "snis",
-     .rank = 1,
+     .rank = 2,
      .refs = {"certificate"},
      .ref_kinds = {"certificates"},
      .build = build_sni},
     {.name = "services",
-     .rank = 1,
+     .rank = 2,
      .refs = {"client_certificate", "ca_certificates"},
      .ref_kinds = {"certificates", "ca_certificates"},
      .build = build_service},
     {.name = "routes",
-     .rank = 2,
+     .rank = 3,
      .refs = {"service"},
      .ref_kinds = {"services"},
      .build = build_route},
@@ -660,7 +694,8 @@ struct sb_builder *sb_builder_new(enum sb_router_flavor flavor, const struct sb_
     b->model = sb_model_new(rules, on_dirty, b);
     b->lifetimes = sb_lifetimes_new();
     b->routes = sb_router_builder_new(flavor);
-    b->plugins = sb_plugin_compiler_new(settings);
+    b->vaults = sb_vaults_new(settings);
+    b->plugins = sb_plugin_compiler_new(settings, b->vaults);
     b->scopes = sb_scopes_new(b->lifetimes, on_moved, b);
     b->routes_changed = true; /* a snapshot always has a router */
     b->scratch = sb_arena_new(0);
@@ -754,7 +789,7 @@ static void build_dirty(struct sb_builder *b)
             sb_arena_clear(b->scratch);
             b->compiled++;
         }
-        if (rank == 0)
+        if (rank == RANK_PLUGINS)
             sb_scopes_settle(b->scopes);
     }
     for (int rank = 0; rank < RANKS; rank++) {
@@ -841,6 +876,7 @@ void sb_builder_free(struct sb_builder *b)
     sb_router_builder_free(b->routes);
     free_products(b);
     sb_plugin_compiler_free(b->plugins);
+    sb_vaults_free(b->vaults);
     sb_model_free(b->model);
     free_names(&b->sni_names);
     free_names(&b->hosts);

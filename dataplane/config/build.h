@@ -1,7 +1,7 @@
 /* build.h - from changed rows to the next snapshot.
  *
- *     model --dirty nodes--> by rank: certificates, targets, plugins | services, upstreams, snis |
- *                               routes: each compiled anew, its users marked dirty in turn
+ *     model --dirty nodes--> by rank: vaults | certificates, targets, plugins | services,
+ * upstreams, snis | routes: each compiled anew, its users marked dirty in turn
  *            --> router, tables of names and slots, chains of plugins --> snapshot n+1, sharing the
  * rest with n
  *
@@ -35,6 +35,11 @@ struct sb_model *sb_builder_model(struct sb_builder *b);
 /* Without a database: the credentials of the snapshots to come, in place of those before. Takes
  * them. */
 void sb_builder_set_credentials(struct sb_builder *b, struct sb_memory *credentials);
+
+/* Asks anew for the secrets that rows refer to (plugins/vault.h). True: there is something to
+ * build.
+ */
+bool sb_builder_rotate(struct sb_builder *b);
 
 /* Compiles what changed since the last call. The snapshot is held until sb_builder_retire. */
 const struct sb_snapshot *sb_builder_build(struct sb_builder *b, uint64_t version);

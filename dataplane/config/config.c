@@ -52,6 +52,8 @@ struct request {
     bool again, refused, done;
 };
 
+enum { ROTATE_MS = 60000 }; /* as Kong looks for rotated secrets */
+
 struct sb_config {
     const struct sb_settings *settings;
     struct sb_workers *workers;
@@ -64,6 +66,7 @@ struct sb_config {
     bool declared;                /* a file or a string of ours is what is served */
     enum sb_config_source source;
     uint64_t left_out_edition;
+    int64_t rotate_ms; /* when secrets are asked for anew */
     int wake_fd;
     pthread_t thread;
     bool running;
@@ -367,6 +370,25 @@ static void take_flags(struct sb_config *c, bool *look, bool *stop)
     pthread_mutex_unlock(&c->shared.lock);
 }
 
+/* Secrets that rows refer to may have become others. */
+static void rotate_secrets(struct sb_config *c)
+{
+    int64_t now = sb_clock_ms();
+
+    if (now < c->rotate_ms || !is_complete(c))
+        return;
+    c->rotate_ms = now + ROTATE_MS;
+    if (sb_builder_rotate(c->builder))
+        publish(c, c->meta.version, c->source);
+}
+
+static int sooner(int timeout_ms, int64_t ms)
+{
+    if (ms < 0)
+        ms = 0;
+    return timeout_ms < 0 || ms < timeout_ms ? (int)ms : timeout_ms;
+}
+
 /* Sleeps until there is something to do. */
 static void wait_for_work(struct sb_config *c, int saver_ms)
 {
@@ -378,8 +400,9 @@ static void wait_for_work(struct sb_config *c, int saver_ms)
         n = sb_follower_wait(c->follower, sockets, &timeout_ms);
     for (int i = 0; i < n; i++)
         fds[1 + i] = (struct pollfd){.fd = sockets[i], .events = POLLIN};
-    if (saver_ms >= 0 && (timeout_ms < 0 || saver_ms < timeout_ms))
-        timeout_ms = saver_ms;
+    if (saver_ms >= 0)
+        timeout_ms = sooner(timeout_ms, saver_ms);
+    timeout_ms = sooner(timeout_ms, is_complete(c) ? c->rotate_ms - sb_clock_ms() : ROTATE_MS);
     if (poll(fds, (nfds_t)(1 + n), timeout_ms) > 0 && fds[0].revents &&
         read(c->wake_fd, &count, sizeof count) < 0 && errno != EAGAIN)
         sb_error("the config thread can't be woken: %s", strerror(errno));
@@ -401,6 +424,7 @@ static void *config_thread(void *arg)
         if (c->follower && follow(c, look, &err))
             sb_warn("config: %s; version %llu stays", err.text,
                     (unsigned long long)c->meta.version);
+        rotate_secrets(c);
         wait_for_work(c, c->saver && is_complete(c) ? sb_saver_tick(c->saver, sb_clock_ms()) : -1);
     }
     release(c);

@@ -5,18 +5,23 @@
 
 #include "dataplane/config/context.h"
 #include "dataplane/plugins/known.h"
+#include "dataplane/plugins/vault.h"
+#include "schema/plugins.h"
 #include "shared/map.h"
 
 struct sb_plugin_compiler {
     const struct sb_settings *settings;
+    struct sb_vaults *vaults;
     struct sb_map stand_ins; /* struct sb_plugin, by name: of plugins that are not here */
 };
 
-struct sb_plugin_compiler *sb_plugin_compiler_new(const struct sb_settings *settings)
+struct sb_plugin_compiler *sb_plugin_compiler_new(const struct sb_settings *settings,
+                                                  struct sb_vaults *vaults)
 {
     struct sb_plugin_compiler *c = sb_xcalloc(1, sizeof *c);
 
     c->settings = settings;
+    c->vaults = vaults;
     return c;
 }
 
@@ -73,9 +78,19 @@ static struct sb_plugin_instance *new_instance(struct sb_arena *a, const struct 
     return in;
 }
 
+/* The config's fields; NULL: no schema is known by that name. */
+static const struct sb_field *config_fields(struct sb_schema_ctx *ctx, const struct sb_value *name)
+{
+    const char *why;
+    const struct sb_subschema *s = name ? sb_plugin_subschema(ctx, name, &why) : NULL;
+    const struct sb_field *f = s ? sb_field_find(s->fields, SB_STR("config")) : NULL;
+
+    return f ? f->fields : NULL;
+}
+
 static enum sb_rc compile_config(struct sb_plugin_compiler *c, struct sb_arena *a,
                                  struct sb_arena *scratch, const struct sb_value *row,
-                                 struct sb_plugin_instance *in, struct sb_err *err)
+                                 struct sb_plugin_instance *in, bool *secret, struct sb_err *err)
 {
     struct sb_schema_ctx ctx = {.arena = scratch};
     const struct sb_value *whole = sb_entity_read(&ctx, sb_entity_find(SB_STR("plugins")), row);
@@ -83,6 +98,8 @@ static enum sb_rc compile_config(struct sb_plugin_compiler *c, struct sb_arena *
         .config = sb_get(whole, "config"), .instance = in, .settings = c->settings, .arena = a};
     enum sb_rc rc = SB_OK;
 
+    *secret = sb_vaults_resolve(c->vaults, scratch, config_fields(&ctx, sb_get(row, "name")),
+                                sb_get(whole, "config"));
     if (in->plugin->compile)
         rc = in->plugin->compile(&source, &in->config, err);
     else
@@ -115,12 +132,13 @@ static const char *consequence(struct sb_str name)
 
 enum sb_rc sb_compile_plugin(struct sb_plugin_compiler *c, struct sb_arena *a,
                              struct sb_arena *scratch, const struct sb_value *row,
-                             struct sb_plugin_instance **out, struct sb_err *err)
+                             struct sb_plugin_instance **out, bool *secret, struct sb_err *err)
 {
     struct sb_str name = sb_value_str_at(row, "name");
     struct sb_plugin_instance *in = new_instance(a, row);
 
     *out = NULL;
+    *secret = false;
     if (!sb_value_bool_at(row, "enabled", true) || !for_http(row))
         return SB_OK;
     in->plugin = sb_plugin_find(name);
@@ -128,7 +146,7 @@ enum sb_rc sb_compile_plugin(struct sb_plugin_compiler *c, struct sb_arena *a,
         sb_err_set(err, SB_INVALID, "it is not among the plugins that the setting plugins enables");
     else if (!in->plugin)
         sb_err_set(err, SB_INVALID, "this gateway has no plugin '%.*s' yet", SB_ARG(name));
-    else if (!compile_config(c, a, scratch, row, in, err)) {
+    else if (!compile_config(c, a, scratch, row, in, secret, err)) {
         *out = in;
         return SB_OK;
     }

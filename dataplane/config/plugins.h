@@ -15,16 +15,21 @@
 
 struct sb_plugin_compiler;
 
-/* settings must outlive it. NULL: all plugins are enabled, and none is told any settings. */
-struct sb_plugin_compiler *sb_plugin_compiler_new(const struct sb_settings *settings);
+struct sb_vaults;
+
+/* Both must outlive it. settings NULL: all plugins are enabled, and none is told any settings. */
+struct sb_plugin_compiler *sb_plugin_compiler_new(const struct sb_settings *settings,
+                                                  struct sb_vaults *vaults);
 /* Instances that were refused must be gone. */
 void sb_plugin_compiler_free(struct sb_plugin_compiler *c);
 
 /* The instance, in the arena. *out NULL: there is nothing to run, because the row is disabled or
  * not for HTTP, or because it can't run and only watches. Else than SB_OK: why the row can't run;
- * *out is set then, too. scratch: for what need not stay. */
+ * *out is set then, too. secret: whether the row refers to secrets. scratch: for what need not
+ * stay. */
 SB_MUST enum sb_rc sb_compile_plugin(struct sb_plugin_compiler *c, struct sb_arena *a,
                                      struct sb_arena *scratch, const struct sb_value *row,
-                                     struct sb_plugin_instance **out, struct sb_err *err);
+                                     struct sb_plugin_instance **out, bool *secret,
+                                     struct sb_err *err);
 
 #endif

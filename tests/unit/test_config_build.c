@@ -461,6 +461,31 @@ static void certificates_are_served(void **state)
     sb_builder_free(b);
 }
 
+/* Certificates whose texts are secrets elsewhere: looked up, and again when these rotate. */
+static void certificates_by_reference(void **state)
+{
+    struct sb_builder *b = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE, NULL);
+    const struct sb_certificate *c;
+
+    (void)state;
+    put(b, "certificates",
+        "{'id':'c1','cert':'{vault://env/tls-cert}','key':'{vault://env/tls-key}'}");
+    put(b, "snis", "{'id':'n1','name':'a.test','certificate':{'id':'c1'}}");
+    assert_null(sb_snapshot_certificate(sb_builder_build(b, 1), SB_STR("a.test")));
+    assert_int_equal(sb_builder_left_out_count(b), 2);
+    for (int i = 0; i < 2; i++) {
+        setenv("TLS_CERT", certs[i], 1);
+        setenv("TLS_KEY", keys[i], 1);
+        assert_true(sb_builder_rotate(b));
+        c = sb_snapshot_certificate(sb_builder_build(b, 2), SB_STR("a.test"));
+        assert_non_null(c);
+        assert_int_equal(ASN1_INTEGER_get(X509_get0_serialNumber(c->cert)), i + 1);
+        assert_int_equal(sb_builder_left_out_count(b), 0);
+    }
+    assert_false(sb_builder_rotate(b));
+    sb_builder_free(b);
+}
+
 static void targets_are_read(void **state)
 {
     static const struct {
@@ -599,6 +624,7 @@ int main(void)
         cmocka_unit_test(any_order_gives_the_same),
         cmocka_unit_test(broken_ones_come_alive),
         cmocka_unit_test(certificates_are_served),
+        cmocka_unit_test(certificates_by_reference),
         cmocka_unit_test(targets_are_read),
         cmocka_unit_test(a_change_costs_what_it_touches),
         cmocka_unit_test(equal_documents_change_nothing),
