@@ -171,7 +171,7 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
     struct sb_stream *s = stream_of(session, id);
 
     (void)flags;
-    please(arg, PATIENCE_OF_WORK);
+    please(arg, PATIENCE_OF_WORK + (int64_t)len / 512);
     if (s)
         sb_stream_data(s, (const char *)data, len);
     else
@@ -205,6 +205,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         return 0;
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
         s->in_ended = true;
+    else if (frame->hd.type == NGHTTP2_DATA && frame->hd.length == 0)
+        tire(h, 1);
     if (frame->hd.type == NGHTTP2_HEADERS && !s->head_done) {
         s->head_done = true;
         please(h, PATIENCE_OF_WORK);
@@ -402,7 +404,10 @@ static void receive(struct sb_h2 *h, const char *p, size_t len)
         const char *in;
         const uint8_t *out;
     } data = {.in = p};
-    ssize_t n = nghttp2_session_mem_recv(h->wire.session, data.out, len);
+    ssize_t n;
+
+    tire(h, (int64_t)(len + 1023) / 1024); /* frames of unknown types have no other price */
+    n = nghttp2_session_mem_recv(h->wire.session, data.out, len);
 
     if (n == NGHTTP2_ERR_FLOODED)
         terminate(h, NGHTTP2_ENHANCE_YOUR_CALM);

@@ -26,6 +26,7 @@ struct sb_h2_pool {
     struct sb_str key; /* behind the struct */
     struct sb_h2_pools *pools;
     struct sb_h2_conn *first;
+    uint32_t calls_max; /* of a connection, as its peer said last */
     char text[];
 };
 
@@ -255,6 +256,14 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
     return 0;
 }
 
+static uint32_t calls_max(nghttp2_session *session)
+{
+    uint32_t max =
+        nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+
+    return max < CALLS_MAX ? max : CALLS_MAX;
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
     struct sb_h2_conn *conn = arg;
@@ -262,6 +271,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 
     if (frame->hd.type == NGHTTP2_GOAWAY)
         leave_pool(conn);
+    if (frame->hd.type == NGHTTP2_SETTINGS && conn->pool)
+        conn->pool->calls_max = calls_max(session);
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
         return 0;
     c = call_of(session, frame->hd.stream_id);
@@ -286,10 +297,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     if (!c)
         return 0;
     c->head_sent = true;
-    if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
-        c->end_sent = true;
-    else if (c->x && frame->hd.type == NGHTTP2_DATA)
-        make_ready(c); /* there is room for more */
+    if (c->x && frame->hd.type == NGHTTP2_DATA)
+        make_ready(c); /* there is room for more, or nothing left but the answer to wait for */
     return 0;
 }
 
@@ -505,19 +514,6 @@ static void on_idle_timer(struct sb_timer *t)
 
 /* -- attaching -- */
 
-static unsigned room_of(const struct sb_h2_conn *conn)
-{
-    uint32_t max = CALLS_MAX;
-
-    if (conn->connected) {
-        max = nghttp2_session_get_remote_settings(conn->wire.session,
-                                                  NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-        if (max > CALLS_MAX)
-            max = CALLS_MAX;
-    }
-    return conn->ncalls < max ? max - conn->ncalls : 0;
-}
-
 static struct sb_h2_pool *pool_for(struct sb_h2_pools *pools, const struct sb_upstream_key *k)
 {
     struct sb_str key = sb_str_n(k->text, k->len);
@@ -527,6 +523,7 @@ static struct sb_h2_pool *pool_for(struct sb_h2_pools *pools, const struct sb_up
         return p;
     p = sb_xcalloc(1, sizeof *p + k->len);
     p->pools = pools;
+    p->calls_max = CALLS_MAX;
     memcpy(p->text, k->text, k->len);
     p->key = sb_str_n(p->text, k->len);
     sb_map_set(&pools->by_key, p->key, p);
@@ -578,7 +575,7 @@ static struct sb_h2_conn *find_room(struct sb_h2_pools *pools, const struct sb_u
     struct sb_h2_pool *p = sb_map_get(&pools->by_key, sb_str_n(k->text, k->len));
 
     for (struct sb_h2_conn *conn = p ? p->first : NULL; conn; conn = conn->next)
-        if (!conn->dead && !conn->io.hup && room_of(conn))
+        if (!conn->dead && !conn->io.hup && conn->ncalls < p->calls_max)
             return conn;
     return NULL;
 }

@@ -32,7 +32,7 @@ struct sb_call {
     int32_t id; /* 0: not submitted */
     bool ready;
     bool head_done, in_ended; /* the response's head is in x->resp; its end came */
-    bool last, end_sent;      /* the request is complete; and went out */
+    bool last;                /* the request is complete */
     bool deferred, kept;      /* kept: out holds all of the body so far */
     bool head_sent, closed, refused;
     uint32_t error; /* NGHTTP2_NO_ERROR while all is well */
