@@ -467,11 +467,15 @@ enum sb_rc sb_follower_step(struct sb_follower *f, bool look, bool *changed, str
     return look_at(f, changed, err);
 }
 
-int sb_follower_wait(const struct sb_follower *f, int fds[2], int *timeout_ms)
+int sb_follower_wait(struct sb_follower *f, int fds[2], int *timeout_ms)
 {
-    int64_t now_ms = sb_clock_ms(), until = f->reader ? f->next_look_ms : f->next_try_ms;
+    int64_t now_ms = sb_clock_ms(), until;
     int n = 0;
 
+    /* What came while a query was under way lies in the session: no socket will tell. */
+    if (take_notices(f))
+        f->next_look_ms = 0;
+    until = f->reader ? f->next_look_ms : f->next_try_ms;
     if (f->reader && f->invalidator && sb_invalidator_next_ms(f->invalidator) < until)
         until = sb_invalidator_next_ms(f->invalidator);
     if (f->reader)

@@ -56,7 +56,7 @@ SB_MUST enum sb_rc sb_follower_step(struct sb_follower *f, bool look, bool *chan
                                     struct sb_err *err);
 /* What it waits for: sockets that become readable (at most 2; returns how many), and how long until
  * the next step is due. */
-int sb_follower_wait(const struct sb_follower *f, int fds[2], int *timeout_ms);
+int sb_follower_wait(struct sb_follower *f, int fds[2], int *timeout_ms);
 
 /* Tells silverback_nodes what this node serves. A failure is of no consequence: it is told again.
  */
