@@ -6,6 +6,7 @@
  */
 #include "shared/arena.h"
 
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -236,4 +237,38 @@ void sb_arena_defer(struct sb_arena *arena, void (*fn)(void *arg), void *arg)
 size_t sb_arena_size(const struct sb_arena *arena)
 {
     return arena->size;
+}
+
+/* -- a thread's own memory -- */
+
+struct thread_memory {
+    struct thread_memory *next;
+    max_align_t memory[];
+};
+
+static pthread_once_t thread_memory_once = PTHREAD_ONCE_INIT;
+static pthread_key_t thread_memory_key;
+
+static void free_thread_memory(void *arg)
+{
+    for (struct thread_memory *m = arg, *next; m; m = next) {
+        next = m->next;
+        free(m);
+    }
+}
+
+static void make_thread_memory_key(void)
+{
+    sb_assert(pthread_key_create(&thread_memory_key, free_thread_memory) == 0);
+}
+
+void *sb_thread_memory_make(void **at, size_t len)
+{
+    struct thread_memory *m = sb_xcalloc(1, sizeof *m + len);
+
+    pthread_once(&thread_memory_once, make_thread_memory_key);
+    m->next = pthread_getspecific(thread_memory_key);
+    pthread_setspecific(thread_memory_key, m);
+    *at = m->memory;
+    return *at;
 }

@@ -47,6 +47,16 @@ size_t sb_arena_size(const struct sb_arena *arena);
 #define SB_NEW(arena, type)      ((type *)sb_arena_zero((arena), sizeof(type)))
 #define SB_NEW_N(arena, type, n) ((type *)sb_arena_zero((arena), sizeof(type) * (size_t)(n)))
 
+/* Memory of the calling thread's own: zeroed, made at the first call, freed when the thread ends.
+ * at: a _Thread_local pointer that keeps it. Large _Thread_local arrays would cost every thread
+ * their whole length, used or not. */
+void *sb_thread_memory_make(void **at, size_t len);
+
+static inline void *sb_thread_memory(void **at, size_t len)
+{
+    return *at ? *at : sb_thread_memory_make(at, len);
+}
+
 /* The heap, for the few that live outside arenas (containers, connections). They never fail. */
 void *sb_xmalloc(size_t len);
 void *sb_xcalloc(size_t n, size_t len);

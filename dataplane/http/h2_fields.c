@@ -2,11 +2,12 @@
 
 struct sb_h2_fields *sb_h2_fields(void)
 {
-    static _Thread_local struct sb_h2_fields fields;
+    static _Thread_local void *mine;
+    struct sb_h2_fields *fields = sb_thread_memory(&mine, sizeof *fields);
 
-    fields.n = 0;
-    fields.full = false;
-    return &fields;
+    fields->n = 0;
+    fields->full = false;
+    return fields;
 }
 
 /* A new value each time: a place in the compression's table would only push others out. */

@@ -222,17 +222,22 @@ static bool keeps_head(const struct sb_exchange *x)
            sb_hooks_any(x, SB_PHASE_BODY_FILTER);
 }
 
+struct reply_headers {
+    struct sb_router_header headers[RESP_HEADERS];
+    uint8_t ids[RESP_HEADERS];
+};
+
 static enum sb_http_result parse_reply(struct sb_exchange *x, const char *p, size_t len)
 {
-    static _Thread_local struct sb_router_header headers[RESP_HEADERS];
-    static _Thread_local uint8_t ids[RESP_HEADERS];
+    static _Thread_local void *shared;
 
     if (!x->resp.headers) {
         bool own = keeps_head(x); /* hooks may suspend, and others parse meanwhile */
+        struct reply_headers *r = own ? SB_NEW(sb_exchange_arena(x), struct reply_headers)
+                                      : sb_thread_memory(&shared, sizeof *r);
 
-        x->resp.headers =
-            own ? SB_NEW_N(sb_exchange_arena(x), struct sb_router_header, RESP_HEADERS) : headers;
-        x->resp.ids = own ? SB_NEW_N(sb_exchange_arena(x), uint8_t, RESP_HEADERS) : ids;
+        x->resp.headers = r->headers;
+        x->resp.ids = r->ids;
         x->resp.headers_max = RESP_HEADERS;
         x->resp.line_max = x->resp.head_max = RESP_HEAD_MAX;
     }

@@ -1,13 +1,18 @@
 /* expr_eval.c - does a request fit an expression?
  *
- * Takes no memory from the heap: values are slices of the request; what must be rewritten first
- * (lower case, an escaped query argument) goes through one buffer of the thread. What doesn't fit
+ * Takes no memory for a request: values are slices of it; what must be rewritten first (lower case,
+ * an escaped query argument) goes through one buffer of the thread. What doesn't fit
  * there can't be compared and makes its predicate false. */
 #include "dataplane/router/expr.h"
 
 enum { SCRATCH_LEN = 64 << 10, QUERY_ARGS_MAX = 100 };
 
-static _Thread_local char scratch[SCRATCH_LEN];
+static char *scratch_get(void)
+{
+    static _Thread_local void *mine;
+
+    return sb_thread_memory(&mine, SCRATCH_LEN);
+}
 
 /* One predicate under way: values are fed to it until one decides. */
 struct test {
@@ -25,6 +30,8 @@ static char lower(char c)
 
 static bool lowered(struct sb_str s, struct sb_str *out)
 {
+    char *scratch = scratch_get();
+
     if (s.len > SCRATCH_LEN)
         return false;
     for (size_t i = 0; i < s.len; i++)
@@ -153,7 +160,8 @@ static size_t unescape(struct sb_str s, char *out)
 
 static void feed_argument(struct test *t, struct sb_str arg)
 {
-    static _Thread_local char plain[SCRATCH_LEN];
+    static _Thread_local void *mine;
+    char *plain = sb_thread_memory(&mine, SCRATCH_LEN);
     ptrdiff_t equals = sb_str_chr(arg, '=', 0);
     struct sb_str key = equals < 0 ? arg : sb_str_first(arg, (size_t)equals);
     struct sb_str value = equals < 0 ? SB_STR("") : sb_str_from(arg, (size_t)equals + 1);
