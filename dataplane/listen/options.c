@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "dataplane/http/parse.h"
+#include "dataplane/listen/limits.h"
 #include "shared/buf.h"
 #include "shared/vec.h"
 
@@ -398,8 +399,11 @@ static void load_workers(struct sb_proxy_options *o)
     if (!text)
         text = sb_settings_str(o->settings, "nginx_worker_processes");
     if (!text || !sb_str_int(sb_str_c(text), &n) || n < 1)
-        n = sysconf(_SC_NPROCESSORS_ONLN);
+        n = sb_limits_cores();
     o->workers = n < 1 ? 1 : n > 1024 ? 1024 : (unsigned)n;
+    text = sb_settings_str(o->settings, "nginx_events_worker_connections");
+    if (text && sb_str_int(sb_str_c(text), &n) && n > 0 && n <= UINT32_MAX)
+        o->connections_max = (unsigned)n;
 }
 
 enum sb_rc sb_proxy_options_load(const struct sb_settings *settings, struct sb_proxy_options **out,

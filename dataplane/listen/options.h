@@ -52,7 +52,7 @@ struct sb_proxy_options {
     struct sb_arena *arena;
     const struct sb_settings *settings; /* only while starting */
 
-    unsigned workers;
+    unsigned workers, connections_max; /* of clients, a worker; 0: no limit */
     struct sb_listen *listens;
     size_t nlistens;
     bool http2; /* one listener's flag is everyone's */

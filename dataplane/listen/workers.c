@@ -18,13 +18,13 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "dataplane/http/access_log.h"
 #include "dataplane/http/client.h"
 #include "dataplane/http/exchange.h"
 #include "dataplane/http/h2_session.h"
+#include "dataplane/listen/limits.h"
 #include "dataplane/listen/sockets.h"
 #include "dataplane/listen/tls.h"
 #include "dataplane/listen/worker.h"
@@ -41,7 +41,7 @@
 #include "shared/digest.h"
 #include "shared/log.h"
 
-enum { ACCEPT_BATCH = 64, ACCEPT_PAUSE_MS = 500, DRAIN_BATCHES = 1024, FILES_MAX = 1 << 20 };
+enum { ACCEPT_BATCH = 64, ACCEPT_PAUSE_MS = 500, DRAIN_BATCHES = 1024 };
 
 struct sb_workers {
     struct sb_proxy_options *o;
@@ -298,9 +298,9 @@ static void on_pause_over(struct sb_timer *t)
 }
 
 /* Out of descriptors or memory: asking again at once would only burn the core. */
-static void pause_listener(struct sb_listener *l, int why)
+static void pause_listener(struct sb_listener *l, const char *why)
 {
-    sb_error("accept on %.*s: %s; not accepting for %d ms", SB_ARG(l->listen->text), strerror(why),
+    sb_error("accept on %.*s: %s; not accepting for %d ms", SB_ARG(l->listen->text), why,
              ACCEPT_PAUSE_MS);
     event_del(&l->event);
     sb_timer_set(&l->w->wheel, &l->pause, sb_now_ms(l->w) + ACCEPT_PAUSE_MS);
@@ -313,13 +313,18 @@ static bool accept_batch(struct sb_listener *l)
 
     for (int i = 0; i < ACCEPT_BATCH; i++) {
         socklen_t len = sizeof peer;
-        int s = accept4(l->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int s;
 
+        if (l->w->o->connections_max && l->w->nclients >= l->w->o->connections_max) {
+            pause_listener(l, "worker_connections are not enough");
+            return false;
+        }
+        s = accept4(l->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (s < 0) {
             if (errno == ECONNABORTED || errno == EINTR)
                 continue;
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-                pause_listener(l, errno);
+                pause_listener(l, strerror(errno));
             return false;
         }
         sb_client_open(l->w, l, s, (const struct sockaddr *)&peer);
@@ -506,28 +511,6 @@ static bool any_ssl(const struct sb_proxy_options *o)
     return false;
 }
 
-/* As many descriptors as the system lets us have, or nginx_main_worker_rlimit_nofile. */
-static void raise_files(const struct sb_settings *s)
-{
-    const char *text = sb_settings_str(s, "nginx_main_worker_rlimit_nofile");
-    struct rlimit limit;
-    int64_t want = 0;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit))
-        return;
-    if (!text || !sb_str_int(sb_str_c(text), &want) || want <= 0)
-        want = FILES_MAX;
-    if ((rlim_t)want > limit.rlim_max)
-        want = (int64_t)limit.rlim_max;
-    limit.rlim_cur = (rlim_t)want;
-    if (setrlimit(RLIMIT_NOFILE, &limit))
-        sb_warn("cannot raise the limit of open files: %s", strerror(errno));
-    if (want < 4096)
-        sb_warn("ulimit is currently set to \"%lld\". For better performance set it to at least "
-                "\"4096\" using \"ulimit -n\"",
-                (long long)want);
-}
-
 enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_workers **out,
                             struct sb_err *err)
 {
@@ -536,11 +519,12 @@ enum sb_rc sb_workers_start(const struct sb_settings *settings, struct sb_worker
 
     ws->ended_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     signal(SIGPIPE, SIG_IGN);
-    raise_files(settings);
     evthread_use_pthreads();
     sb_io_init();
     ws->credentials = sb_credentials_new(settings);
     rc = sb_proxy_options_load(settings, &ws->o, err);
+    if (!rc)
+        sb_limits_apply(settings, ws->o);
     if (!rc && any_ssl(ws->o))
         rc = sb_tls_new(settings, ws->o->http2, &ws->tls, err);
     if (!rc && ws->o->access.target && sb_log_writer_new(ws->o->access.target, &ws->access, err)) {
