@@ -375,6 +375,7 @@ static enum sb_http_result note_request_header(struct sb_http_head *h)
     case SB_H_CONTENT_LENGTH:
         return again || !content_length(h, value) ? SB_HTTP_BAD : SB_HTTP_DONE;
     case SB_H_TRANSFER_ENCODING:
+    case SB_H_AUTHORIZATION: /* who asks must not depend on which of them is read */
         return again ? SB_HTTP_BAD : SB_HTTP_DONE;
     default:
         return SB_HTTP_DONE;

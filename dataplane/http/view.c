@@ -66,7 +66,7 @@ struct sb_str sb_exchange_http_version(const struct sb_exchange *x)
         return SB_STR("0.9");
     case 10:
         return SB_STR("1.0");
-    case 20:
+    case SB_HTTP_2:
         return SB_STR("2.0");
     default:
         return SB_STR("1.1");
