@@ -455,7 +455,7 @@ static void check_names_and_ids(struct sb_doc *d)
         if (f && f->flags & SB_F_UNIQUE && n->endpoint.len && sb_map_get(&d->by_key, key) != n)
             taken(d, n, n->kind->endpoint_key, n->endpoint, SB_DOC_BY_POSITION);
         else if (sb_map_get(&d->by_id, index_key(d, n->kind->name, n->id)) != n)
-            taken(d, n, "primary key", n->id, SB_DOC_BY_POSITION);
+            taken(d, n, "primary key", n->id, SB_DOC_NESTED);
     }
 }
 

@@ -301,13 +301,47 @@ static void place_by_key(struct sb_doc *d, struct sb_value *fields, const struct
     sb_array_push(d->arena, list, text);
 }
 
+/* The item at a position of the list under a key, which may not be there yet. */
+static struct sb_value **item_at(struct sb_arena *a, struct sb_value *object, struct sb_str key,
+                                 uint32_t position)
+{
+    struct sb_value *list = sb_object_get(object, key);
+
+    if (!sb_is(list, SB_V_ARRAY)) {
+        list = sb_value_array(a);
+        sb_object_set(a, object, key, list);
+    }
+    while (list->count < position)
+        sb_array_push(a, list, sb_value_null(a));
+    return &list->items[position - 1];
+}
+
+/* Below its parent, but no further up: {"routes":[{"plugins":[null, text]}]}. */
+static void place_nested(struct sb_doc *d, struct sb_value *fields, const struct sb_doc_node *n,
+                         struct sb_value *text)
+{
+    struct sb_value **parent =
+        item_at(d->arena, fields, sb_str_c(n->parent->kind->name), n->parent->position);
+    const struct sb_doc_list *l = n->parent->children;
+
+    while (n->position > l->count || l->nodes[n->position - 1] != n)
+        l = l->next;
+    if (!sb_is(*parent, SB_V_OBJECT))
+        *parent = sb_value_object(d->arena);
+    *item_at(d->arena, *parent, l->key, n->position) = text;
+}
+
 static void place(struct sb_doc *d, struct sb_value *fields, const struct sb_doc_problem *p)
 {
     struct sb_str kind = sb_str_c(p->node->kind->name);
     struct sb_value *text = sb_value_text(d->arena, p->text),
                     *of_kind = sb_object_get(fields, kind);
 
-    if (p->place != SB_DOC_BY_POSITION) {
+    if (p->place == SB_DOC_NESTED && p->node->parent) {
+        place_nested(d, fields, p->node, text);
+        return;
+    }
+    if (p->place == SB_DOC_BY_KEY || p->place == SB_DOC_LIST_BY_KEY) {
         place_by_key(d, fields, p, text);
         return;
     }

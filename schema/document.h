@@ -33,7 +33,12 @@ struct sb_doc_problem {
     const struct sb_doc_node *node;
     const char *field; /* NULL: the entity as a whole */
     const char *text;
-    enum { SB_DOC_BY_POSITION, SB_DOC_BY_KEY, SB_DOC_LIST_BY_KEY } place; /* in the plain body */
+    enum {
+        SB_DOC_BY_POSITION, /* in a list of its kind */
+        SB_DOC_BY_KEY,
+        SB_DOC_LIST_BY_KEY,
+        SB_DOC_NESTED /* below its parent, if it has one */
+    } place;          /* in the plain body */
     struct sb_doc_problem *next;
 };
 
