@@ -3,7 +3,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -203,12 +207,63 @@ static void base64url(void **state)
     sb_arena_free(a);
 }
 
+/* How many instructions a comparison takes, counted one by one. 0: this machine does not let us. */
+static long instructions(struct sb_str a, struct sb_str b)
+{
+    pid_t child = fork();
+    int status = 0;
+    long steps = 0;
+
+    if (child == 0) {
+        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+        raise(SIGSTOP);
+        (void)!sb_secret_eq(a, b);
+        raise(SIGUSR1);
+        _exit(0);
+    }
+    waitpid(child, &status, 0);
+    while (WIFSTOPPED(status) && WSTOPSIG(status) != SIGUSR1) {
+        if (ptrace(PTRACE_SINGLESTEP, child, NULL, NULL) || waitpid(child, &status, 0) != child)
+            break;
+        steps++;
+    }
+    kill(child, SIGKILL);
+    waitpid(child, &status, 0);
+    return steps;
+}
+
+/* By count, not by clock: where two secrets differ makes no difference. */
+static void secrets(void **state)
+{
+    enum { LEN = 64 };
+    char key[LEN], other[LEN];
+    struct sb_str a = sb_str_n(key, LEN), b = sb_str_n(other, LEN);
+    long equal;
+
+    (void)state;
+    memset(key, 'k', LEN);
+    memset(other, 'k', LEN);
+    assert_true(sb_secret_eq(a, b));
+    assert_true(sb_secret_eq(SB_STR(""), SB_STR("")));
+    assert_false(sb_secret_eq(a, sb_str_first(b, LEN - 1)));
+    equal = instructions(a, b);
+    if (!equal)
+        skip();
+    assert_in_range(equal, LEN / 8, 100000);
+    for (size_t i = 0; i < LEN; i++) {
+        other[i] ^= 1;
+        assert_false(sb_secret_eq(a, b));
+        assert_int_equal(instructions(a, b), equal);
+        other[i] ^= 1;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(basic),      cmocka_unit_test(bearer),  cmocka_unit_test(schemes),
-        cmocka_unit_test(hmac_words), cmocka_unit_test(cookies), cmocka_unit_test(dates),
-        cmocka_unit_test(base64url),
+        cmocka_unit_test(secrets), cmocka_unit_test(basic),      cmocka_unit_test(bearer),
+        cmocka_unit_test(schemes), cmocka_unit_test(hmac_words), cmocka_unit_test(cookies),
+        cmocka_unit_test(dates),   cmocka_unit_test(base64url),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,33 @@
+/* auth_body.h - a field in a request's body: urlencoded form, JSON object or multipart form.
+ *
+ * Bodies of other types, broken ones and those that are too long have no fields.
+ */
+#ifndef SB_DATAPLANE_PLUGINS_AUTH_BODY_H
+#define SB_DATAPLANE_PLUGINS_AUTH_BODY_H
+
+#include "dataplane/plugins/phase.h"
+
+enum { SB_AUTH_BODY_MAX = 1024 * 1024 };
+
+/* How often a field is there. OTHER: once, but it is no text (a number in JSON, say). */
+enum sb_auth_field { SB_FIELD_ABSENT, SB_FIELD_TEXT, SB_FIELD_OTHER, SB_FIELD_REPEATED };
+
+struct sb_auth_body {
+    struct sb_str type, text; /* of Content-Type; "" when there is nothing to look in */
+};
+
+/* The exchange's body. SB_OK, SB_AGAIN, or as sb_exchange_body() for a client that broke off. */
+SB_MUST enum sb_rc sb_auth_body_get(struct sb_exchange *x, struct sb_auth_body *out);
+
+enum sb_auth_field sb_auth_body_find(struct sb_arena *a, const struct sb_auth_body *body,
+                                     struct sb_str name, struct sb_str *value);
+/* The same among the arguments of a query. One without '=' is OTHER. */
+enum sb_auth_field sb_auth_query_find(struct sb_arena *a, struct sb_str query, struct sb_str name,
+                                      struct sb_str *value);
+
+/* The body, or the query, without that field; what it was when the field is not there. */
+struct sb_str sb_auth_body_without(struct sb_arena *a, const struct sb_auth_body *body,
+                                   struct sb_str name);
+struct sb_str sb_auth_query_without(struct sb_arena *a, struct sb_str query, struct sb_str name);
+
+#endif
