@@ -4,6 +4,14 @@
 
 struct sb_plugin;
 
+extern const struct sb_plugin sb_plugin_acl;
+extern const struct sb_plugin sb_plugin_basic_auth;
+extern const struct sb_plugin sb_plugin_hmac_auth;
+extern const struct sb_plugin sb_plugin_jwt;
+extern const struct sb_plugin sb_plugin_key_auth;
+extern const struct sb_plugin sb_plugin_ldap_auth;
+extern const struct sb_plugin sb_plugin_oauth2;
 extern const struct sb_plugin sb_plugin_request_termination;
+extern const struct sb_plugin sb_plugin_session;
 
 #endif
