@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""bench.py [cpu] [syscalls] [propagation] [routes] - what `make bench` prints; the first three when none
+"""bench.py [cpu] [syscalls] [propagation] [routes] [auth] - what `make bench` prints; the first three when none
 is named.
 
 cpu          CPU per proxied request beside nginx, HAProxy and the floors, in one interleaved run
@@ -7,6 +7,7 @@ syscalls     system calls per proxied request, counted by strace
 propagation  from a Kubernetes watch event to the first answered request, at 10, 1,000, 10,000 Ingresses
 routes       CPU per request on paths always new at 10 to 100,000 routes, an unknown host, memory with one
              worker and with four, build times of all routes and of one, latency while routes change
+auth         CPU per request with key-auth, the key known, beside nginx without any
 
 Figures are ratios against a peer of the same run, or counts; nothing here passes or fails.
 """
@@ -70,9 +71,14 @@ def bench_routes(o):
     subprocess.run([sys.executable, HERE / "churn.py"], check=True)
 
 
+def bench_auth(o):
+    print("CPU per request with key-auth (goal: at most 0.75 of bare nginx)")
+    rig("plain", ["nginx", "silverback", "silverback:keyauth"], o.rounds)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    p.add_argument("part", nargs="*", choices=["cpu", "syscalls", "propagation", "routes", []], default=[])
+    p.add_argument("part", nargs="*", choices=["cpu", "syscalls", "propagation", "routes", "auth", []], default=[])
     p.add_argument("--cases", default="plain", help="cases of the rig (plain,tls,routes10k,body64k ...)")
     p.add_argument("--contestants", default=",".join(CONTESTANTS))
     p.add_argument("--rounds", type=int, default=3)

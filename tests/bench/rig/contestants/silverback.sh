@@ -1,6 +1,6 @@
 #!/bin/bash
 # Silverback's data plane, DB-less, one worker. BIN_SB: the folder of its programs.
-# VARIANT: plain.
+# VARIANT: plain, keyauth (the rig sends apikey: k0 to everybody).
 conf() {
   mkdir -p "$DIR"
   {
@@ -9,6 +9,9 @@ conf() {
       awk '{ printf "  - {name: r%d, hosts: [\"%s\"], paths: [\"%s\"], strip_path: false}\n", NR, $1, $2 }' "$ROUTES"
     else
       printf '  - {name: r, paths: ["/"], strip_path: false}\n'
+    fi
+    if [ "$VARIANT" = keyauth ]; then
+      printf 'plugins:\n- name: key-auth\nconsumers:\n- username: c\n  custom_id: c0\n  keyauth_credentials:\n  - key: k0\n'
     fi
   } > "$DIR/kong.yml"
 }
