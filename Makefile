@@ -38,7 +38,7 @@ FUZZERS  := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps run test unit system cluster conformance bench fuzz asan tsan format \
-        format-check lint headers layers clean deps-quick fuzz-programs fuzz-short
+        format-check lint headers layers clean deps-quick fuzz-programs fuzz-short soak
 
 all: deps-quick $(patsubst %,$(OUT)/bin/%,$(PROGRAMS)) ## build the programs into build/bin
 
@@ -135,6 +135,11 @@ $(OUT)/fuzz-short/%: $(OUT)/obj/tests/fuzz/fuzz_%.o $(OUT)/obj/tests/fuzz/driver
 	    -Wl,--end-group $(ALL_LIBS)
 fuzz-short: $(patsubst %,$(OUT)/fuzz-short/%,$(if $(T),$(T),$(FUZZERS))) ## their corpora, and mutations of them
 	@scripts/fuzz-short.sh $(OUT)/fuzz-short $(RUNS) $(SECONDS) $(if $(T),$(T),$(FUZZERS))
+
+N       ?= 1000000
+CHANGES ?= none
+soak: all ## N proxied requests of all kinds; SANITIZE=... CHANGES=none|dbless|postgres
+	@BUILD=$(OUT) $(PYTHON) tests/bench/soak.py $(N) $(CHANGES)
 
 bench: all $(OUT)/bench/build_routes ## CPU per request and propagation, beside nginx and HAProxy in one run
 	@scripts/deps.sh bench

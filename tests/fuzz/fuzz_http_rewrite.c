@@ -255,6 +255,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     else
         request(&s->x, buf, size, flags);
     sb_arena_free(s->x.arena);
+    s->x.arena = NULL;
     free(buf);
     return 0;
 }
