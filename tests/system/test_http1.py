@@ -267,3 +267,37 @@ def temporary_files(gateway):
     """Nameless files that the gateway has open."""
     links = [p.readlink() for pid in gateway.pids() for p in pathlib.Path(f"/proc/{pid}/fd").iterdir()]
     return [link for link in links if str(link).endswith("(deleted)")]
+
+
+# -- limits of time and number ------------------------------------------------------------------
+
+def test_limits_of_connections():
+    settings = {"nginx_http_client_header_timeout": "1s", "nginx_http_client_body_timeout": "1s",
+                "nginx_http_keepalive_timeout": "1s", "nginx_http_keepalive_requests": "3",
+                "upstream_keepalive_max_requests": "2", "nginx_worker_processes": 1}
+    with Origin() as o, Gateway(config=config(o.port), **settings) as g:
+        with Client(g) as idle, Client(g) as silent, Client(g) as head, Client(g) as body:
+            assert idle.ask(get()).status == 200
+            head.send("GET / HTTP/1.1\r\nHost: a\r\n")
+            body.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab")
+            assert Answer(head.f).status == 408 and head.closed()
+            assert Answer(body.f).status == 408 and body.closed()
+            assert idle.closed() and silent.closed()
+        before = o.connections
+        with Client(g) as c:
+            answers = [c.ask(get()) for _ in range(3)]
+            assert [a.headers["connection"][0] for a in answers] == ["keep-alive", "keep-alive", "close"]
+            assert c.closed()
+        assert o.connections - before in (1, 2)     # two requests on each, one may be left over
+
+
+def test_a_drip_of_a_head_is_not_endless():
+    """client_header_timeout is for all of it, not from byte to byte."""
+    with Origin() as o, Gateway(config=config(o.port), nginx_http_client_header_timeout="1s") as g, Client(g) as c:
+        began = time.monotonic()
+        with pytest.raises(OSError):
+            c.send("GET / HTTP/1.1\r\nX: ")
+            while time.monotonic() - began < TIMEOUT:
+                c.send("x")
+                time.sleep(0.05)
+        assert time.monotonic() - began < TIMEOUT / 2
