@@ -21,6 +21,7 @@ static const struct sb_cli_verb verbs[] = {
     {"serve", sb_verb_serve, NULL},
     {"start", sb_verb_start, "start the node"},
     {"stop", sb_verb_stop, "stop at once"},
+    {"vault", sb_verb_vault, "print the secret that a reference stands for"},
     {"version", sb_verb_version, "print the version"},
     {0},
 };

@@ -109,8 +109,8 @@ static struct sb_str prefix_of(const struct sb_vaults *v, const struct sb_secret
     return prefix;
 }
 
-static enum sb_rc fetch(const struct sb_vaults *v, struct sb_arena *a, struct sb_str reference,
-                        struct sb_str *out, struct sb_err *err)
+enum sb_rc sb_vaults_fetch(const struct sb_vaults *v, struct sb_arena *a, struct sb_str reference,
+                           struct sb_str *out, struct sb_err *err)
 {
     const struct sb_vault_kind *kind;
     const struct sb_value *config = NULL;
@@ -166,7 +166,7 @@ static bool renew(struct sb_vaults *v, struct secret *s)
     struct sb_arena *a = sb_arena_new(0);
     struct sb_str now = SB_STR("");
     struct sb_err err;
-    enum sb_rc rc = fetch(v, a, s->reference, &now, &err);
+    enum sb_rc rc = sb_vaults_fetch(v, a, s->reference, &now, &err);
     bool changed = false;
 
     if (rc && !s->failed)

@@ -41,6 +41,9 @@ void sb_vaults_put(struct sb_vaults *v, struct sb_str id, const struct sb_value 
 
 /* The secret, copied into the arena; "" when it can't be had. */
 struct sb_str sb_vaults_get(struct sb_vaults *v, struct sb_arena *a, struct sb_str reference);
+/* The same without remembering it. SB_INVALID: no reference; SB_NOTFOUND, SB_UNAVAILABLE. */
+SB_MUST enum sb_rc sb_vaults_fetch(const struct sb_vaults *v, struct sb_arena *a,
+                                   struct sb_str reference, struct sb_str *out, struct sb_err *err);
 /* Replaces the references in referenceable fields of a record by their secrets, in place (memory of
  * a). True: there were some. */
 bool sb_vaults_resolve(struct sb_vaults *v, struct sb_arena *a, const struct sb_field *fields,

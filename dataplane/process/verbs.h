@@ -21,6 +21,7 @@ int sb_verb_drain(int argc, char **argv);
 
 int sb_verb_config(int argc, char **argv);
 int sb_verb_explain(int argc, char **argv);
+int sb_verb_vault(int argc, char **argv);
 
 struct sb_options;
 

@@ -8,6 +8,7 @@ import pytest
 
 from gateway import Gateway, Upstream
 from postgres import wait_until
+from programs import clean_env, program
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -55,6 +56,26 @@ def test_a_plugin_that_is_not_enabled_is_refused_too():
         answer = gateway.admin("POST", "/config", json={"_format_version": "3.0", **config})
         assert answer.status_code == 400
         assert "plugin 'request-termination' not enabled" in answer.text
+
+
+# -- secrets ----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("arguments, code, said", [
+    (["get", "{vault://env/my-secret}"], 0, "s3cret"),
+    (["get", "env/my-secret"], 0, "s3cret"),
+    (["get", "env/secret?prefix=MY_"], 0, "s3cret"),
+    (["get", "env/my-json/password"], 0, "deep"),
+    (["get", "env/none"], 1, "unable to load value (none) from vault (env): not found"),
+    (["get", "aws/none"], 1, "there is no vault 'aws'"),
+    (["get"], 1, "the 'get' command needs a <reference> argument"),
+    ([], 1, "Usage: kong vault get"),
+])
+def test_vault_get(arguments, code, said):
+    done = subprocess.run([program("silverback-dataplane"), "vault", *arguments], text=True,
+                          capture_output=True, env=clean_env(
+                              KONG_DATABASE="off", MY_SECRET="s3cret",
+                              MY_JSON='{"password": "deep"}'))
+    assert done.returncode == code and said in done.stdout + done.stderr
 
 
 # -- shared objects ---------------------------------------------------------------------------------

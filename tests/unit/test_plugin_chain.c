@@ -120,7 +120,7 @@ static void put_plugin(struct sb_builder *b, const char *name, int id, struct sc
 
 static const struct sb_route *route_of(const struct sb_snapshot *snap, int route)
 {
-    char host[8];
+    char host[16];
     struct sb_router_match m;
     struct sb_router_request q = {
         .method = SB_STR("GET"), .scheme = SB_PROTO_HTTP, .path = SB_STR("/")};
@@ -150,7 +150,7 @@ static const char *met(const struct sb_snapshot *snap, const struct sb_plugin *p
     const struct sb_route *r = route_of(snap, route);
     const struct sb_hook *row = row_of(sb_route_hooks(snap, r), plugin, phase);
     const struct sb_plugin_instance *in = row ? row->instance : NULL;
-    char id[8];
+    char id[16];
 
     snprintf(id, sizeof id, "c%d", consumer);
     if (row && row->slot)

@@ -1,0 +1,51 @@
+/* Arguments of queries and forms, and references to secrets: slices stay within the input, decoding
+ * never grows, and what needs none is not copied. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/plugins/args.h"
+#include "shared/err.h"
+#include "shared/secret_ref.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void read_args(struct sb_arena *a, struct sb_str text)
+{
+    struct sb_str rest = text;
+    struct sb_arg arg, found;
+    size_t len = 0;
+
+    while (sb_arg_next(a, &rest, &arg)) {
+        len += arg.name.len + arg.value.len;
+        sb_assert(arg.name.len > 0);
+        sb_assert(sb_arg_find(a, text, arg.name, &found) && sb_str_eq(found.name, arg.name));
+    }
+    sb_assert(len <= text.len);
+}
+
+static void read_reference(struct sb_arena *a, struct sb_str text)
+{
+    struct sb_secret_ref ref;
+    struct sb_str out;
+
+    if (!sb_secret_ref_is(text) || !sb_secret_ref_parse(text, &ref))
+        return;
+    sb_assert(ref.vault.len + ref.resource.len + ref.key.len + ref.prefix.len <= text.len);
+    (void)sb_secret_env_name(a, ref.prefix, ref.resource);
+    if (ref.has_prefix)
+        (void)sb_secret_subfield(a, ref.prefix, ref.key, &out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct sb_arena *a = sb_arena_new(0);
+    char *buf = sb_xmalloc(size);
+    size_t head = size < 512 ? size : 512; /* finding each is quadratic */
+
+    memcpy(buf, data, size);
+    read_args(a, sb_str_n(buf, head));
+    read_reference(a, sb_str_n(buf, size));
+    free(buf);
+    sb_arena_free(a);
+    return 0;
+}
