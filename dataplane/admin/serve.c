@@ -38,6 +38,7 @@ struct sb_serve {
     struct event_base *base;
     struct evhttp *plain, *tls; /* a server each: how a connection is made belongs to the server */
     SSL_CTX *ctx;
+    enum sb_tls_wants wants; /* of clients that come by TLS */
     struct event *stop, *tick;
     int stop_fd;
     pthread_t thread;
@@ -162,16 +163,29 @@ static void send_answer(const struct sb_serve *s, struct sb_call *c, struct evht
     sb_buf_release(&text);
 }
 
+/* What is wrong with the client's certificate; NULL: nothing, or it came without TLS. */
+static const char *refusal(const struct sb_serve *s, struct evhttp_request *req)
+{
+    struct bufferevent *connection =
+        evhttp_connection_get_bufferevent(evhttp_request_get_connection(req));
+    const SSL *ssl = bufferevent_openssl_get_ssl(connection);
+
+    return ssl ? sb_tls_verify_refusal(ssl, s->wants) : NULL;
+}
+
 static void on_request(struct evhttp_request *req, void *arg)
 {
     struct sb_serve *s = arg;
+    const char *why = refusal(s, req);
     struct sb_arena *a = sb_arena_new(16 << 10);
     struct sb_call *c = SB_NEW(a, struct sb_call);
 
     c->node = s->config.node;
     c->arena = a;
     c->began_us = sb_clock_us();
-    if (read_question(c, req))
+    if (why)
+        sb_answer_message(c, 400, "%s", why);
+    else if (read_question(c, req))
         s->config.answer(c);
     send_answer(s, c, req);
     sb_arena_free(a);
@@ -217,7 +231,7 @@ static enum sb_rc listen_on(struct sb_serve *s, const struct sb_listen *l, struc
         sb_info("%s: http2 has no effect on %.*s, which speaks HTTP/1.1", s->config.listen,
                 SB_ARG(l->text));
     if (l->ssl && !s->ctx) {
-        enum sb_rc rc = sb_admin_tls(s->config.settings, s->config.tls, &s->ctx, err);
+        enum sb_rc rc = sb_admin_tls(s->config.settings, s->config.tls, &s->ctx, &s->wants, err);
 
         if (rc)
             return rc;

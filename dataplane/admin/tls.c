@@ -192,8 +192,19 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *l
     return SSL_TLSEXT_ERR_OK;
 }
 
+/* "admin_ssl" is of the family "admin". */
+static enum sb_rc set_verify(SSL_CTX *ctx, const struct sb_settings *settings, const char *prefix,
+                             enum sb_tls_wants *wants, struct sb_err *err)
+{
+    char family[32];
+
+    snprintf(family, sizeof family, "%.*s", (int)(strlen(prefix) - strlen("_ssl")), prefix);
+    SSL_CTX_set_session_id_context(ctx, (const unsigned char *)prefix, (unsigned)strlen(prefix));
+    return sb_tls_verify_setup(ctx, settings, family, wants, err);
+}
+
 enum sb_rc sb_admin_tls(const struct sb_settings *settings, const char *prefix, SSL_CTX **out,
-                        struct sb_err *err)
+                        enum sb_tls_wants *wants, struct sb_err *err)
 {
     struct pair p = {0};
     enum sb_rc rc = configured_pair(settings, prefix, &p, err);
@@ -212,7 +223,11 @@ enum sb_rc sb_admin_tls(const struct sb_settings *settings, const char *prefix, 
                         prefix);
         goto out;
     }
-    *out = ctx;
+    rc = set_verify(ctx, settings, prefix, wants, err);
+    if (rc)
+        SSL_CTX_free(ctx);
+    else
+        *out = ctx;
 out:
     pair_release(&p);
     return rc;

@@ -358,6 +358,24 @@ def test_clients_with_certificates(pki, upstream):
             assert asked == (wants != "off")
 
 
+def test_the_admin_api_wants_certificates(pki):
+    """What the Helm chart asks for: nobody gets in by TLS without one."""
+    ca = pki.ca("admins")
+    pair = pki.cert("admin", ca)
+    port = free_port()
+    g = Gateway(config=SERVICES, nginx_admin_ssl_verify_client="on",
+                nginx_admin_ssl_client_certificate=ca.cert_path)
+    g.settings["admin_listen"] += f", 127.0.0.1:{port} ssl"
+    with g:
+        g.https = port
+        for c, status in ((context(), 400), (context(), 200)):
+            if status == 200:
+                c.load_cert_chain(pair.cert_path, pair.key_path)
+            with connect(g, c) as tls:
+                assert ask(tls, close=True)[0] == status
+        assert g.admin("GET", "/").status_code == 200    # without TLS it is about the address
+
+
 def test_revoked_clients(pki, upstream):
     ca = pki.ca("revoking")
     pair = pki.cert("revoked-client", ca)
