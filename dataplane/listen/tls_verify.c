@@ -2,7 +2,6 @@
 
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "dataplane/listen/tls_files.h"
@@ -76,6 +75,7 @@ enum sb_rc sb_tls_verify_setup(SSL_CTX *ctx, const struct sb_settings *s, const 
 {
     const char *text = sb_tls_directive(s, family, "ssl_verify_client");
     const char *depth = sb_tls_directive(s, family, "ssl_verify_depth");
+    int64_t max = 1;
     enum sb_rc rc;
     size_t i = 0;
 
@@ -87,6 +87,8 @@ enum sb_rc sb_tls_verify_setup(SSL_CTX *ctx, const struct sb_settings *s, const 
     *wants = words[i].wants;
     if (*wants == SB_TLS_WANTS_NONE)
         return SB_OK;
+    if (depth && (!sb_str_int(sb_str_c(depth), &max) || max < 0 || max > 100))
+        return sb_err_set(err, SB_INVALID, "ssl_verify_depth: invalid value \"%s\"", depth);
     if (*wants != SB_TLS_WANTS_OPTIONAL_NO_CA &&
         !sb_tls_directive(s, family, "ssl_client_certificate"))
         return sb_err_set(err, SB_INVALID, "no ssl_client_certificate for ssl_verify_client");
@@ -97,7 +99,7 @@ enum sb_rc sb_tls_verify_setup(SSL_CTX *ctx, const struct sb_settings *s, const 
         rc = add_crl(ctx, s, family, err);
     ERR_clear_error(); /* a certificate that was there twice */
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, go_on);
-    SSL_CTX_set_verify_depth(ctx, depth ? atoi(depth) : 1);
+    SSL_CTX_set_verify_depth(ctx, (int)max);
     return rc;
 }
 

@@ -129,9 +129,10 @@ struct sb_tls_clients *sb_tls_clients_new(const struct sb_settings *settings)
                *ciphers = injected(settings, "ciphers"),
                *reuse = injected(settings, "session_reuse"),
                *suite = sb_settings_str(settings, "ssl_cipher_suite");
+    int64_t max;
 
     t->verify = verify && strcmp(verify, "on") == 0;
-    t->depth = depth ? atoi(depth) : 1;
+    t->depth = depth && sb_str_int(sb_str_c(depth), &max) && max >= 0 && max <= 100 ? (int)max : 1;
     t->reuse = !reuse || strcmp(reuse, "off") != 0;
     t->weak = suite && strcmp(suite, "old") == 0;
     if (trusted)
