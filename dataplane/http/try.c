@@ -11,8 +11,9 @@
 enum {
     RESP_HEADERS = 1000,
     RESP_HEAD_MAX = 64 * 1024,
-    REUSED_TRIES_MAX = 8, /* dead kept connections that don't count as tries */
-    INTERIMS_MAX = 32,    /* answers before the answer */
+    REPLY_READ = 128 * 1024, /* a body of 64 KiB comes with its head, in one call */
+    REUSED_TRIES_MAX = 8,    /* dead kept connections that don't count as tries */
+    INTERIMS_MAX = 32,       /* answers before the answer */
 };
 
 /* -- PICK, BODY -- */
@@ -368,7 +369,7 @@ enum sb_xstate sb_step_reply(struct sb_exchange *x)
     if (next != SB_X_REPLY)
         return next;
     while (sb_io_can_read(&u->io)) {
-        rc = sb_io_read(&u->io, x->w->big, SB_BIG_LEN / 4, &n);
+        rc = sb_io_read(&u->io, x->w->big, REPLY_READ, &n);
         if (rc == SB_AGAIN)
             break;
         if (rc)
