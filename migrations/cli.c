@@ -396,5 +396,7 @@ int sb_migrations_main(int argc, char **argv)
         {0},
     };
 
-    return sb_cli_run(argc, argv, argv[0], "migrations", verbs);
+    bool of_kong = strcmp(argv[0], "migrations") == 0; /* `kong migrations` */
+
+    return sb_cli_run(argc, argv, of_kong ? "kong migrations" : argv[0], "migrations", verbs);
 }

@@ -251,6 +251,8 @@ void sb_response_type(const struct sb_exchange *x, struct sb_str type, struct sb
 bool sb_response_filter(struct sb_exchange *x, struct sb_chunk *c); /* the body filters, if any */
 void sb_response_tokens(struct sb_exchange *x, struct sb_str via, struct sb_gather *g);
 void sb_response_connection(struct sb_exchange *x, struct sb_gather *g);
+
+/* debug.c: what happened, for who may ask. */
 void sb_debug_headers(struct sb_exchange *x, struct sb_gather *g);
 
 /* answer.c: responses of our own. */

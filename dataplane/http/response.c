@@ -217,20 +217,6 @@ static void gateway_headers(struct sb_exchange *x, struct sb_gather *g)
     sb_response_tokens(x, sb_http_get(&x->resp, SB_H_VIA), g);
 }
 
-void sb_debug_headers(struct sb_exchange *x, struct sb_gather *g)
-{
-    if (!x->w->o->allow_debug_header || !x->route || !sb_http_has(&x->req, SB_H_KONG_DEBUG))
-        return;
-    sb_gather_header(g, SB_STR("Kong-Route-Id"), x->route->id);
-    if (x->route->name.len)
-        sb_gather_header(g, SB_STR("Kong-Route-Name"), x->route->name);
-    if (!x->service)
-        return;
-    sb_gather_header(g, SB_STR("Kong-Service-Id"), x->service->id);
-    if (x->service->name.len)
-        sb_gather_header(g, SB_STR("Kong-Service-Name"), x->service->name);
-}
-
 void sb_response_head(struct sb_exchange *x, struct sb_gather *g)
 {
     if (x->req.version == 9)

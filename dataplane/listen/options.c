@@ -2,6 +2,8 @@
 #include "dataplane/listen/options.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -9,6 +11,8 @@
 #include "dataplane/http/parse.h"
 #include "dataplane/listen/limits.h"
 #include "shared/buf.h"
+#include "shared/log.h"
+#include "shared/uuid.h"
 #include "shared/vec.h"
 
 /* -- proxy_listen -- */
@@ -391,6 +395,31 @@ static void load_limits(struct sb_proxy_options *o)
     o->pool_idle_ms = (int64_t)(sb_settings_num(s, "upstream_keepalive_idle_timeout", 60) * 1000);
 }
 
+/* Given, or a new one for each start; either way where an administrator of the node finds it. */
+static void load_debug(struct sb_proxy_options *o)
+{
+    const char *given = sb_settings_str(o->settings, "request_debug_token");
+    const char *path = sb_settings_path(o->settings, o->arena, ".request_debug_token").p;
+    char random[SB_UUID_TEXT_LEN + 1];
+    struct sb_uuid id;
+    int fd;
+
+    o->request_debug = sb_settings_bool(o->settings, "request_debug");
+    if (!o->request_debug)
+        return;
+    if (!given) {
+        id = sb_uuid_v4();
+        sb_uuid_format(&id, random);
+        given = random;
+    }
+    o->debug_token = sb_arena_str(o->arena, sb_str_c(given));
+    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, o->debug_token.p, o->debug_token.len) < 0)
+        sb_info("%s cannot be written: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+}
+
 static void load_workers(struct sb_proxy_options *o)
 {
     const char *text = sb_settings_str(o->settings, "nginx_main_worker_processes");
@@ -447,6 +476,7 @@ enum sb_rc sb_proxy_options_load(const struct sb_settings *settings, struct sb_p
     o->temp_dir = sb_settings_path(settings, arena, "").p;
     load_limits(o);
     load_workers(o);
+    load_debug(o);
     *out = o;
     return SB_OK;
 }
