@@ -4,8 +4,10 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import subprocess
 import threading
 
 import pytest
@@ -141,6 +143,35 @@ def test_a_reader_that_stands_still_costs_lines_and_nothing_else(origin, tmp_pat
         assert 0 < lost < 4000
         assert resident < 80 << 20 or BUILD.name != "build"    # a sanitizer's own memory
     os.close(reader)
+
+
+def calls_of(gateway, requests_sent):
+    """System calls of the serving process for so many requests on one connection."""
+    with Client(gateway) as c, subprocess.Popen(
+            ["strace", "-f", "-c", "-qq", "-p", str(gateway.serving_pid)], text=True,
+            stderr=subprocess.PIPE) as trace:
+        wait_until(lambda: "TracerPid:\t0" not in
+                   open(f"/proc/{gateway.serving_pid}/status", encoding="ascii").read(),
+                   what="strace attached")
+        for _ in range(requests_sent // 50):
+            c.send(get() * 50)
+            for _ in range(50):
+                assert Answer(c.f).status == 200
+        trace.send_signal(signal.SIGINT)
+        counts = trace.stderr.read()
+    return int(re.search(r"^100\.00 +[\d.]+ +\d+ +(\d+)", counts, re.M).group(1))
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_a_line_costs_a_fraction_of_a_call(origin):
+    n = 1500
+    each = []
+    for log in ("off", "logs/access.log"):
+        with Gateway(config=config(origin.port), proxy_access_log=log,
+                     nginx_worker_processes=1) as g:
+            each.append(calls_of(g, n) / n)
+    print(f"\n{each[0]:.2f} calls a request without an access log, {each[1]:.2f} with one")
+    assert each[1] - each[0] < 0.25
 
 
 def test_rotation_of_both_logs(origin):
