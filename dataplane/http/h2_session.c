@@ -488,7 +488,7 @@ static nghttp2_session *new_session(struct sb_h2 *h)
     sb_assert(nghttp2_option_new(&option) == 0);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
-    sb_assert(nghttp2_session_server_new2(&session, cb, h, option) == 0);
+    sb_assert(nghttp2_session_server_new3(&session, cb, h, option, sb_h2_memory()) == 0);
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(cb);
     return session;

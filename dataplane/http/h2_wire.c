@@ -1,5 +1,7 @@
 #include "dataplane/http/h2_wire.h"
 
+#include <openssl/crypto.h>
+
 #include "shared/arena.h"
 
 enum {
@@ -8,6 +10,38 @@ enum {
     FRAME_MAX = 16384 + FRAME_HEAD,
     ROOM = 2048,
 };
+
+static void *take(size_t len, void *arg)
+{
+    (void)arg;
+    return OPENSSL_malloc(len ? len : 1);
+}
+
+static void *take_zeroed(size_t n, size_t len, void *arg)
+{
+    (void)arg;
+    sb_assert(len == 0 || n <= SIZE_MAX / len);
+    return OPENSSL_zalloc(n && len ? n * len : 1);
+}
+
+static void *resize(void *p, size_t len, void *arg)
+{
+    (void)arg;
+    return OPENSSL_realloc(p, len ? len : 1);
+}
+
+static void give(void *p, void *arg)
+{
+    (void)arg;
+    OPENSSL_free(p);
+}
+
+nghttp2_mem *sb_h2_memory(void)
+{
+    static nghttp2_mem mem = {NULL, take, give, take_zeroed, resize}; /* copied, never written */
+
+    return &mem;
+}
 
 void sb_h2_bytes_add(struct sb_h2_bytes *b, const void *p, size_t len)
 {

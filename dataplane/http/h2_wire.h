@@ -19,6 +19,9 @@ struct sb_h2_wire {
     size_t round;        /* bytes collected for one call */
 };
 
+/* Memory for nghttp2: OpenSSL's, which comes from lists of the worker (shared/crypto_memory.h). */
+nghttp2_mem *sb_h2_memory(void);
+
 /* Bytes that wait for DATA frames. */
 struct sb_h2_bytes {
     char *p;

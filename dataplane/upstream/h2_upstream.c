@@ -357,7 +357,7 @@ static nghttp2_session *new_session(struct sb_h2_conn *conn)
     nghttp2_session_callbacks_set_send_data_callback(cb, on_send_data);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
-    sb_assert(nghttp2_session_client_new2(&session, cb, conn, option) == 0);
+    sb_assert(nghttp2_session_client_new3(&session, cb, conn, option, sb_h2_memory()) == 0);
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(cb);
     return session;

@@ -16,10 +16,10 @@ conf() {
   } > "$DIR/kong.yml"
 }
 case $1 in
-caps) echo "http routes tls ws" ;;
+caps) echo "http routes tls h2 ws" ;;
 start) conf
   export KONG_DATABASE=off KONG_PREFIX=$DIR/prefix KONG_DECLARATIVE_CONFIG=$DIR/kong.yml KONG_NGINX_DAEMON=off \
-    KONG_NGINX_WORKER_PROCESSES=${W:-1} KONG_PROXY_LISTEN="127.0.0.1:$PORT reuseport backlog=16384, 127.0.0.1:$TLS_PORT ssl reuseport backlog=16384" \
+    KONG_NGINX_WORKER_PROCESSES=${W:-1} KONG_PROXY_LISTEN="127.0.0.1:$PORT reuseport backlog=16384, 127.0.0.1:$TLS_PORT ssl http2 reuseport backlog=16384" \
     KONG_STREAM_LISTEN=off KONG_ADMIN_LISTEN="127.0.0.1:$ADMIN_PORT" KONG_STATUS_LISTEN=off KONG_ADMIN_GUI_LISTEN=off \
     KONG_PROXY_ACCESS_LOG=off KONG_ADMIN_ACCESS_LOG=off KONG_LOG_LEVEL=error KONG_PROXY_ERROR_LOG=/dev/stderr \
     KONG_SSL_CERT=$CERT KONG_SSL_CERT_KEY=$KEY KONG_UPSTREAM_KEEPALIVE_MAX_REQUESTS=100000000 \
