@@ -65,7 +65,7 @@ struct sb_proxy_options {
     unsigned tokens; /* enum sb_token */
     bool upstream_request_id, allow_debug_header, request_debug;
     struct sb_str debug_token; /* of X-Kong-Request-Debug-Token */
-    bool wants_local_ip; /* expressions may look at the address a connection came to */
+    bool wants_local_ip;       /* expressions may look at the address a connection came to */
 
     enum sb_error_format error_default;
     struct sb_str error_template[SB_FORMATS]; /* p NULL: the built-in one */
