@@ -146,7 +146,7 @@ static enum sb_rc check_signature(struct sb_exchange *x, const struct config *c,
         key = SB_STR("");
     if (!key.len)
         return refuse(result, SB_STR("Invalid key/secret"));
-    switch (sb_jwt_verify(jwt, key)) {
+    switch (sb_jwt_verify(jwt, sb_exchange_worker_state(x, &sb_plugin_jwt), key)) {
     case SB_OK:
         return SB_OK;
     case SB_INVALID:
@@ -245,9 +245,23 @@ static enum sb_rc access(struct sb_exchange *x, const void *config)
     return sb_auth_access(x, config, authenticate);
 }
 
+static void *keys_new(struct event_base *loop, const struct sb_settings *settings)
+{
+    (void)loop;
+    (void)settings;
+    return sb_jwt_keys_new();
+}
+
+static void keys_free(void *keys)
+{
+    sb_jwt_keys_free(keys);
+}
+
 const struct sb_plugin sb_plugin_jwt = {
     .name = "jwt",
     .priority = 1450,
     .compile = compile,
     .access = access,
+    .worker_new = keys_new,
+    .worker_free = keys_free,
 };

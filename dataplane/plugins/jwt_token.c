@@ -8,6 +8,7 @@
 #include <openssl/hmac.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
+#include <stdlib.h>
 
 #include "dataplane/plugins/auth_text.h"
 #include "shared/digest.h"
@@ -93,14 +94,27 @@ const char *sb_jwt_parse(struct sb_arena *a, struct sb_str token, struct sb_jwt 
 /* -- keys ---------------------------------------------------------------------------------------
  */
 
-/* Parsing a PEM costs more than most verifications, and few credentials sign most tokens: each
- * thread keeps the keys it saw last, by the digest of their text. */
+/* By the digest of their text; what comes later takes the place of what was there. */
 enum { KEYS_KEPT = 64 };
 
-static _Thread_local struct {
-    uint8_t digest[SB_SHA256_LEN];
-    EVP_PKEY *key; /* NULL: nothing kept here */
-} kept[KEYS_KEPT];
+struct sb_jwt_keys {
+    struct {
+        uint8_t digest[SB_SHA256_LEN];
+        EVP_PKEY *key; /* NULL: nothing kept here */
+    } kept[KEYS_KEPT];
+};
+
+struct sb_jwt_keys *sb_jwt_keys_new(void)
+{
+    return sb_xcalloc(1, sizeof(struct sb_jwt_keys));
+}
+
+void sb_jwt_keys_free(struct sb_jwt_keys *keys)
+{
+    for (size_t i = 0; i < KEYS_KEPT; i++)
+        EVP_PKEY_free(keys->kept[i].key);
+    free(keys);
+}
 
 static EVP_PKEY *parse_pem(struct sb_str pem)
 {
@@ -112,7 +126,7 @@ static EVP_PKEY *parse_pem(struct sb_str pem)
     return key;
 }
 
-static EVP_PKEY *public_key(struct sb_str pem)
+static EVP_PKEY *public_key(struct sb_jwt_keys *keys, struct sb_str pem)
 {
     uint8_t digest[SB_SHA256_LEN];
     size_t slot;
@@ -120,23 +134,15 @@ static EVP_PKEY *public_key(struct sb_str pem)
 
     sb_sha256(pem, digest);
     slot = digest[0] % KEYS_KEPT;
-    if (kept[slot].key && memcmp(kept[slot].digest, digest, sizeof digest) == 0)
-        return kept[slot].key;
+    if (keys->kept[slot].key && memcmp(keys->kept[slot].digest, digest, sizeof digest) == 0)
+        return keys->kept[slot].key;
     key = parse_pem(pem);
     if (!key)
         return NULL;
-    EVP_PKEY_free(kept[slot].key);
-    kept[slot].key = key;
-    memcpy(kept[slot].digest, digest, sizeof digest);
+    EVP_PKEY_free(keys->kept[slot].key);
+    keys->kept[slot].key = key;
+    memcpy(keys->kept[slot].digest, digest, sizeof digest);
     return key;
-}
-
-void sb_jwt_keys_release(void)
-{
-    for (size_t i = 0; i < KEYS_KEPT; i++) {
-        EVP_PKEY_free(kept[i].key);
-        kept[i].key = NULL;
-    }
 }
 
 static bool key_fits(const struct sb_jwt_alg *alg, EVP_PKEY *key)
@@ -221,7 +227,7 @@ static bool by_key(const struct sb_jwt *jwt, EVP_PKEY *key)
     return ok;
 }
 
-enum sb_rc sb_jwt_verify(const struct sb_jwt *jwt, struct sb_str key)
+enum sb_rc sb_jwt_verify(const struct sb_jwt *jwt, struct sb_jwt_keys *keys, struct sb_str key)
 {
     EVP_PKEY *pkey;
 
@@ -229,7 +235,7 @@ enum sb_rc sb_jwt_verify(const struct sb_jwt *jwt, struct sb_str key)
         return SB_DENIED;
     if (jwt->alg->family == HMAC_SECRET)
         return by_secret(jwt, key) ? SB_OK : SB_DENIED;
-    pkey = public_key(key);
+    pkey = public_key(keys, key);
     if (!pkey || !key_fits(jwt->alg, pkey))
         return SB_INVALID;
     return by_key(jwt, pkey) ? SB_OK : SB_DENIED;

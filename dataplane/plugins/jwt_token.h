@@ -14,6 +14,7 @@
 enum { SB_JWT_LEN_MAX = 64 * 1024 }; /* longer tokens are no JSON to us */
 
 struct sb_jwt_alg; /* a row of the table of algorithms */
+struct sb_jwt_keys;
 
 struct sb_jwt {
     const struct sb_jwt_alg *alg;
@@ -30,12 +31,15 @@ const char *sb_jwt_parse(struct sb_arena *a, struct sb_str token, struct sb_jwt 
 struct sb_str sb_jwt_alg_name(const struct sb_jwt *jwt);
 bool sb_jwt_alg_is_hmac(const struct sb_jwt *jwt);
 
+/* Public keys that were parsed and are kept for the next token: parsing a PEM costs more than most
+ * verifications, and few credentials sign most tokens. For one thread. */
+struct sb_jwt_keys *sb_jwt_keys_new(void);
+void sb_jwt_keys_free(struct sb_jwt_keys *keys);
+
 /* By a shared secret (HS*), or else by a public key in PEM. SB_OK; SB_DENIED: the signature is
  * another's, or of the wrong length; SB_INVALID: the key is of no use to the algorithm. */
-SB_MUST enum sb_rc sb_jwt_verify(const struct sb_jwt *jwt, struct sb_str key);
-
-/* Keys that this thread parsed and keeps for the next token; called as the thread ends. */
-void sb_jwt_keys_release(void);
+SB_MUST enum sb_rc sb_jwt_verify(const struct sb_jwt *jwt, struct sb_jwt_keys *keys,
+                                 struct sb_str key);
 
 /* Checks a registered claim ("exp", "nbf") against a time in seconds: NULL, or what is wrong. */
 const char *sb_jwt_claim_check(const struct sb_jwt *jwt, struct sb_str claim, int64_t now_s);

@@ -15,6 +15,8 @@
 #include "dataplane/plugins/jwt_token.h"
 #include "shared/digest.h"
 
+static struct sb_jwt_keys *keys;
+
 static struct sb_str token_of(struct sb_arena *a, const char *header, const char *claims,
                               struct sb_str signature)
 {
@@ -125,13 +127,13 @@ static void round_trip(struct sb_arena *a, const char *alg, EVP_PKEY *key, struc
     sig = sign(a, alg, key, jwt.input);
     t = token_of(a, header.p, "{\"iss\":\"i\"}", sig);
     assert_null(sb_jwt_parse(a, t, &jwt));
-    assert_int_equal(sb_jwt_verify(&jwt, pem), SB_OK);
+    assert_int_equal(sb_jwt_verify(&jwt, keys, pem), SB_OK);
     jwt.signature = sb_str_first(jwt.signature, jwt.signature.len - 1);
-    assert_int_equal(sb_jwt_verify(&jwt, pem), SB_DENIED);
+    assert_int_equal(sb_jwt_verify(&jwt, keys, pem), SB_DENIED);
     jwt.signature = sb_arena_str(a, sig);
     *(char *)(uintptr_t)(jwt.signature.p + 5) ^= 1;
-    assert_int_equal(sb_jwt_verify(&jwt, pem), SB_DENIED);
-    assert_int_equal(sb_jwt_verify(&jwt, SB_STR("no key")), SB_INVALID);
+    assert_int_equal(sb_jwt_verify(&jwt, keys, pem), SB_DENIED);
+    assert_int_equal(sb_jwt_verify(&jwt, keys, SB_STR("no key")), SB_INVALID);
 }
 
 static void public_keys(void **state)
@@ -161,9 +163,9 @@ static void keys_of_the_wrong_kind(void **state)
 
     (void)state;
     assert_null(sb_jwt_parse(a, token_of(a, "{\"alg\":\"RS256\"}", "{}", SB_STR("x")), &jwt));
-    assert_int_equal(sb_jwt_verify(&jwt, pem), SB_INVALID);
+    assert_int_equal(sb_jwt_verify(&jwt, keys, pem), SB_INVALID);
     assert_null(sb_jwt_parse(a, token_of(a, "{\"alg\":\"ES256\"}", "{}", sb_str_n(sig, 64)), &jwt));
-    assert_int_equal(sb_jwt_verify(&jwt, pem), SB_INVALID); /* P-384 under ES256 */
+    assert_int_equal(sb_jwt_verify(&jwt, keys, pem), SB_INVALID); /* P-384 under ES256 */
     EVP_PKEY_free(ec);
     sb_arena_free(a);
 }
@@ -181,9 +183,9 @@ static void secrets(void **state)
                                     "d11dl2vJrGoeuNsFiCTh_tTS_7tGC3yeVZfFW-1KJw0"),
                              &jwt));
     assert_true(sb_jwt_alg_is_hmac(&jwt));
-    assert_int_equal(sb_jwt_verify(&jwt, SB_STR("sec")), SB_OK);
-    assert_int_equal(sb_jwt_verify(&jwt, SB_STR("Sec")), SB_DENIED);
-    assert_int_equal(sb_jwt_verify(&jwt, SB_STR("")), SB_DENIED);
+    assert_int_equal(sb_jwt_verify(&jwt, keys, SB_STR("sec")), SB_OK);
+    assert_int_equal(sb_jwt_verify(&jwt, keys, SB_STR("Sec")), SB_DENIED);
+    assert_int_equal(sb_jwt_verify(&jwt, keys, SB_STR("")), SB_DENIED);
     sb_arena_free(a);
 }
 
@@ -231,8 +233,10 @@ int main(void)
         cmocka_unit_test(secrets),
         cmocka_unit_test(claims),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    int failed;
 
-    sb_jwt_keys_release();
+    keys = sb_jwt_keys_new();
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    sb_jwt_keys_free(keys);
     return failed;
 }
