@@ -60,7 +60,9 @@ def test_passwords_are_stored_hashed_and_changed_ones_count(gateway):
         return gateway.proxy("/", "basic.test", auth=("al", password)).status_code
 
     wait_until(lambda: ask("one") == 200, what="the password")
-    gateway.admin("PATCH", f"/basic-auths/{made['id']}", json={"password": "two"})
+    changed = gateway.admin("PATCH", f"/consumers/alice/basic-auth/{made['id']}",
+                            json={"password": "two"})
+    assert changed.status_code == 200, changed.text
     wait_until(lambda: (ask("one"), ask("two")) == (401, 200), what="the new password")
 
 
@@ -106,18 +108,22 @@ def test_a_session_outlives_the_gateway_and_ends_with_logout(gateway, storage):
     admin(gateway, f"/routes/{host}/plugins", name="session",
           config={"secret": "s", "storage": storage, "cookie_secure": False})
     key = admin(gateway, "/consumers/alice/key-auth")["key"]
-    wait_until(lambda: gateway.proxy("/", host, headers={"apikey": key}).cookies, what="a session")
-    cookie = gateway.proxy("/", host, headers={"apikey": key}).headers["Set-Cookie"].split(";")[0]
 
-    def who(method="GET", path="/"):
-        answer = gateway.proxy(path, host, method, headers={"Cookie": cookie})
+    def ask(headers, method="GET", path="/"):
+        gateway.session.cookies.clear()     # what is sent is what the test says
+        return gateway.proxy(path, host, method, headers=headers)
+
+    wait_until(lambda: "Set-Cookie" in ask({"apikey": key}).headers, what="a session")
+    cookie = {"Cookie": ask({"apikey": key}).headers["Set-Cookie"].split(";")[0]}
+
+    def who():
+        answer = ask(cookie)
         return "alice" if "x-consumer-username: alice" in answer.text else answer.status_code
 
-    gateway.session.cookies.clear()
     wait_until(lambda: who() == "alice", what="the session")
     gateway.restart()
     wait_until(lambda: who() == "alice", what="the session after a restart")
-    answer = gateway.proxy("/?session_logout=1", host, "POST", headers={"Cookie": cookie})
+    answer = ask(cookie, "POST", "/?session_logout=1")
     assert (answer.status_code, answer.text) == (200, "") and "Max-Age=0" in answer.headers["Set-Cookie"]
     if storage == "kong":
         wait_until(lambda: who() == 200, what="nobody")
