@@ -37,7 +37,7 @@ UNITS    := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
 FUZZERS  := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .DEFAULT_GOAL := all
-.PHONY: all help deps run test unit system cluster conformance bench fuzz asan tsan format \
+.PHONY: all help deps run test unit system cluster conformance bench bench-consumers fuzz asan tsan format \
         format-check lint headers layers clean deps-quick fuzz-programs fuzz-short soak
 
 all: deps-quick $(patsubst %,$(OUT)/bin/%,$(PROGRAMS)) ## build the programs into build/bin
@@ -144,6 +144,10 @@ soak: all ## N proxied requests of all kinds; SANITIZE=... CHANGES=none|dbless|p
 bench: all $(OUT)/bench/build_routes ## CPU per request and propagation, beside nginx and HAProxy in one run
 	@scripts/deps.sh bench
 	@$(PYTHON) tests/bench/bench.py $(ARGS)
+
+bench-consumers: all ## keys of up to ten million consumers: cost, memory, guessed keys, changes (takes a while)
+	@scripts/deps.sh bench test
+	@nice $(PYTHON) tests/bench/consumers.py $(ARGS)
 
 # -- keeping the house --------------------------------------------------------------------------
 

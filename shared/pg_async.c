@@ -330,7 +330,8 @@ static void broken(struct sb_pg_async *pg, const char *why)
     struct sb_pg_task *task;
     struct sb_err err;
 
-    sb_err_set(&err, SB_UNAVAILABLE, "connection to PostgreSQL lost: %.200s", why);
+    sb_err_set(&err, SB_UNAVAILABLE, "connection to PostgreSQL lost: %.*s", (int)strcspn(why, "\n"),
+               why);
     sb_info("credentials: %s", err.text);
     disconnect(pg);
     queue_init(&failed);
