@@ -25,6 +25,11 @@ from postgres import free_port, wait_until
 from programs import clean_env, program
 
 
+# What the first gateway made for itself below its prefix, given to those that come after: an RSA key
+# takes as long to make as all else that a start does.
+_default_pairs = {}
+
+
 class Gateway:
     """One node. Settings are Kong's, by their names: Gateway(log_level="debug")."""
 
@@ -66,6 +71,10 @@ class Gateway:
 
     def spawn(self):
         """Starts the program and does not wait."""
+        if self.own_prefix and _default_pairs:
+            (self.prefix / "ssl").mkdir(mode=0o700, exist_ok=True)
+            for name, text in _default_pairs.items():
+                (self.prefix / "ssl" / name).write_text(text)
         env = {**self.env, **{f"KONG_{k.upper()}": str(v) for k, v in self.settings.items()}}
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([program("silverback-dataplane"), "start"], env=env,
@@ -76,6 +85,9 @@ class Gateway:
         """Starts the program and waits until it serves."""
         self.spawn()
         wait_until(self.listens, what="the gateway listening")
+        if not _default_pairs:
+            _default_pairs.update({p.name: p.read_text()
+                                   for p in (self.prefix / "ssl").glob("kong-default*")})
         return self
 
     def listens(self):
