@@ -222,14 +222,23 @@ def guesses(node, n, script, count, base):
     told_memory(node, base, "before")
     print(f"  known keys, before: {probe(node, known, '127.0.0.2')}")
     print(f"  first-time keys, before: {probe(node, fresh(1), '127.0.0.2')}", flush=True)
-    stop, sent = threading.Event(), [0]
+    sent = [0]
 
-    def flood():
-        while sent[0] < count and not stop.is_set():
-            got = node.load(script, sent[0], 10**9, 5, prefix="guess", connections=128)
+    def flood(prefix, most):
+        while sent[0] < most:
+            got = node.load(script, sent[0] if prefix == "guess" else 0,
+                            10**9 if prefix == "guess" else HOT, 5, prefix, connections=128)
             sent[0] += got["requests"]
 
-    thread = threading.Thread(target=flood)
+    # What a worker that has all it can do means for everybody: the same load, of known keys.
+    thread = threading.Thread(target=flood, args=("key", 1))
+    thread.start()
+    time.sleep(1)
+    print(f"  known keys, beside as many connections with known keys: "
+          f"{probe(node, known, '127.0.0.2')}")
+    thread.join()
+    sent[0] = 0
+    thread = threading.Thread(target=flood, args=("guess", count))
     began = time.monotonic()
     thread.start()
     time.sleep(1)

@@ -3,6 +3,7 @@ within a bound, forgotten when they change, whoever changes them; and PostgreSQL
 
 import concurrent.futures
 import contextlib
+import http.client
 import io
 import time
 import uuid
@@ -353,3 +354,32 @@ def test_changes_in_a_row_are_all_noticed(migrated, upstream):
             assert ask(gateway, f"k{i}") == 401
             add_key(gateway, "alice", f"k{i}")
             soon(gateway, f"k{i}", 200)
+
+
+def ask_from(gateway, address, key):
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", gateway.http, timeout=30,
+                                                       source_address=(address, 0))) as conn:
+        conn.request("GET", "/", headers={"apikey": key})
+        return conn.getresponse().status
+
+
+def test_who_guesses_waits_in_a_queue_of_his_own(migrated, upstream):
+    """A source has a quarter of the queries in flight at most; the next one does not wait for it."""
+    with Gateway(migrated.env(), nginx_worker_processes=1, pg_max_concurrent_queries=8) as gateway:
+        protect(gateway, upstream)
+        assert ask(gateway, "first") == 401             # the connection is there, the query prepared
+        before = metrics(gateway)["queries_total"]
+
+        def sent():
+            return metrics(gateway)["queries_total"] - before
+
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            with contextlib.closing(migrated.connect(autocommit=False)) as conn:
+                conn.cursor().execute("LOCK TABLE keyauth_credentials IN ACCESS EXCLUSIVE MODE")
+                answers = [pool.submit(ask_from, gateway, "127.0.0.1", f"guess-{i}")
+                           for i in range(10)]
+                wait_until(lambda: sent() == 2, what="a quarter of eight")
+                answers.append(pool.submit(ask_from, gateway, "127.0.0.2", "guess-of-another"))
+                wait_until(lambda: sent() == 3, what="the other one's")
+            assert [a.result() for a in answers] == [401] * 11
+        assert sent() == 11
