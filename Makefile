@@ -127,7 +127,7 @@ $(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(call archives,$(LIBS))
 	@$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(call archives,$(LIBS)) -Wl,--end-group \
 	    $(ALL_LIBS)
 # The same targets without clang, as CI runs them: SECONDS at most, and RUNS, each.
-RUNS    ?= 20000
+RUNS    ?= 10000
 SECONDS ?= 1
 $(OUT)/fuzz-short/%: $(OUT)/obj/tests/fuzz/fuzz_%.o $(OUT)/obj/tests/fuzz/driver.o $(call archives,$(LIBS))
 	@mkdir -p $(@D)

@@ -514,63 +514,6 @@ enum sb_http_result sb_http_parse_response(struct sb_http_head *h, const char *b
 
 /* -- trailers -- */
 
-/* Fields that mean something before the body only (RFC 9110 6.5.1), or that we vouch for. */
-bool sb_http_may_trail(struct sb_str name)
-{
-    static const char *const never[] = {"transfer-encoding",
-                                        "content-length",
-                                        "host",
-                                        "content-encoding",
-                                        "content-type",
-                                        "content-range",
-                                        "trailer",
-                                        "te",
-                                        "connection",
-                                        "keep-alive",
-                                        "proxy",
-                                        "proxy-connection",
-                                        "upgrade",
-                                        "expect",
-                                        "cache-control",
-                                        "max-forwards",
-                                        "pragma",
-                                        "range",
-                                        "if-match",
-                                        "if-none-match",
-                                        "if-modified-since",
-                                        "if-unmodified-since",
-                                        "if-range",
-                                        "authorization",
-                                        "proxy-authorization",
-                                        "proxy-authenticate",
-                                        "www-authenticate",
-                                        "authentication-info",
-                                        "proxy-authentication-info",
-                                        "cookie",
-                                        "set-cookie",
-                                        "age",
-                                        "date",
-                                        "expires",
-                                        "location",
-                                        "retry-after",
-                                        "vary",
-                                        "warning",
-                                        "via",
-                                        "server",
-                                        "forwarded",
-                                        "x-real-ip"};
-    static const char *const families[] = {"x-forwarded-", "x-kong-",       "x-accel-",
-                                           "x-consumer-",  "x-credential-", "x-anonymous-"};
-
-    for (size_t i = 0; i < sizeof never / sizeof *never; i++)
-        if (sb_http_name_is(name, sb_str_c(never[i])))
-            return false;
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-        if (sb_http_name_is(sb_str_first(name, strlen(families[i])), sb_str_c(families[i])))
-            return false;
-    return true;
-}
-
 enum sb_http_result sb_http_parse_trailers(struct sb_http_head *h, const char *buf, size_t len)
 {
     struct sb_str line;

@@ -1,6 +1,7 @@
 """HTTP/1.x to its edges: trailers, interim answers, half-closed clients, buffering, slow clients."""
 
 import pathlib
+import select
 import socket
 import threading
 import time
@@ -15,37 +16,57 @@ TRAILED = (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n
            b"X-Sum: 1\r\nContent-Length: 99\r\nSet-Cookie: a=b\r\ngrpc-status: 0\r\n\r\n")
 
 
+@pytest.fixture(scope="module")
+def pair():
+    with Origin() as o, Gateway(config=config(o.port)) as g:
+        yield o, g
+
+
+@pytest.fixture
+def ends(pair):
+    """An origin that answers as the test says, and a gateway in front of it; most tests share both."""
+    o, g = pair
+    o.answer, o.connections = (lambda r: ok(b"hello")), 0
+    o.requests.clear()
+    yield o, g
+
+
 # -- trailers -----------------------------------------------------------------------------------
 
-def test_trailers_of_an_answer():
+def test_trailers_of_an_answer(ends):
     """To clients that asked for them; without the fields that mean something in a head only."""
-    with Origin(lambda r: TRAILED) as o, Gateway(config=config(o.port)) as g, Client(g) as c:
+    o, g = ends
+    o.answer = lambda r: TRAILED
+    with Client(g) as c:
         a = c.ask(get("/", "TE: trailers"))
         assert (a.body, a.trailers) == (b"abc", ["X-Sum: 1", "grpc-status: 0"])
         assert a.headers["trailer"] == ["X-Sum"] and o.requests[0].get("TE") == "trailers"
         a = c.ask(get("/"))
         assert (a.body, a.trailers) == (b"abc", []) and "trailer" not in a.headers
         assert c.ask(get("/", "TE: trailers, deflate;q=0.5")).trailers == ["X-Sum: 1", "grpc-status: 0"]
-        assert o.connections == 1
+        assert o.connections <= 1
         assert c.ask("GET / HTTP/1.0\r\nTE: trailers\r\n\r\n").body == b"abc"
 
 
 @pytest.mark.parametrize("size", [0, 5, 100_000])
-def test_trailers_of_a_stored_request(size):
+def test_trailers_of_a_stored_request(ends, size):
     """Large bodies lie in a file when the trailers come."""
     body = b"x" * size
-    with Origin() as o, Gateway(config=config(o.port)) as g, Client(g) as c:
+    o, g = ends
+    with Client(g) as c:
         head = b"POST / HTTP/1.1\r\nHost: a\r\nTrailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n"
         chunks = b"%x\r\n%s\r\n" % (size, body) if size else b""
         assert c.ask(head + chunks + b"0\r\nX-Sum: 1\r\nHost: evil\r\n\r\n").status == 200
         assert c.ask(get("/next")).body == b"hello"
         assert (o.requests[0].body, o.requests[0].trailers) == (body, ["X-Sum: 1"])
-        assert o.connections == 1
+        assert o.connections <= 1
 
 
-def test_malformed_trailers_of_an_answer():
+def test_malformed_trailers_of_an_answer(ends):
+    o, g = ends
     said = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX Y: 1\r\n\r\n"
-    with Origin(lambda r: said) as o, Gateway(config=config(o.port)) as g, Client(g) as c:
+    o.answer = lambda r: said
+    with Client(g) as c:
         c.send(get("/", "TE: trailers"))
         assert not c.f.read().endswith(b"0\r\n\r\n")
 
@@ -55,19 +76,22 @@ def test_malformed_trailers_of_an_answer():
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: x\r\nX: 1\r\n\r\n"
 
 
-def test_early_hints_pass():
+def test_early_hints_pass(ends):
+    o, g = ends
     said = b"HTTP/1.1 100 Continue\r\n\r\n" + HINTS + HINTS + ok(b"hi")
-    with Origin(lambda r: said) as o, Gateway(config=config(o.port)) as g, Client(g) as c:
+    o.answer = lambda r: said
+    with Client(g) as c:
         c.send(get())
         for _ in range(2):
             assert read_head(c.f).split(b"\r\n") == [b"HTTP/1.1 103 Early Hints", b"Link: </a.css>"]
         assert Answer(c.f).body == b"hi"
         a = c.ask("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
         assert (a.status, a.body) == (200, b"hi")
-        assert o.connections == 1
+        assert o.connections <= 1
 
 
-def test_hints_come_at_once():
+def test_hints_come_at_once(ends):
+    o, g = ends
     go = threading.Event()
 
     def slow(r):
@@ -77,29 +101,31 @@ def test_hints_come_at_once():
             s.sendall(ok(b"hi"))
         return answer
 
-    with Origin(slow) as o, Gateway(config=config(o.port)) as g, Client(g) as c:
+    o.answer = slow
+    with Client(g) as c:
         c.send(get())
         assert read_head(c.f).startswith(b"HTTP/1.1 103 ")
         go.set()
         assert Answer(c.f).body == b"hi"
 
 
-def test_endless_hints():
-    with Origin(lambda r: HINTS * 100 + ok(b"hi")) as o, Gateway(config=config(o.port)) as g, Client(g) as c:
+def test_endless_hints(ends):
+    o, g = ends
+    o.answer = lambda r: HINTS * 100 + ok(b"hi")
+    with Client(g) as c:
         c.send(get())
         heads = [read_head(c.f) for _ in range(33)]
         assert heads[-1].startswith(b"HTTP/1.1 502 ")
 
 
-def test_large_heads_of_answers():
+def test_large_heads_of_answers(ends):
     """Kong's limit is 4 KiB; ours is 64."""
-    with Origin(lambda r: ok(b"", *[f"X-{i}: {'a' * 4000}" for i in range(n)])) as o, \
-            Gateway(config=config(o.port)) as g, Client(g) as c:
-        n = 15
-        a = c.ask(get())
+    o, g = ends
+    o.answer = lambda r: ok(b"", *[f"X-{i}: {'a' * 4000}" for i in range(int(r.line[5:7]))])
+    with Client(g) as c:
+        a = c.ask(get("/15"))
         assert a.status == 200 and len(a.headers["x-14"][0]) == 4000
-        n = 17
-        assert c.ask(get()).status == 502
+        assert c.ask(get("/17")).status == 502
 
 
 class Hasty(Origin):
@@ -135,19 +161,23 @@ def test_answer_before_the_body_is_there(size):
     ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", 1),
     ("GET / HTTP/1.0\r\n\r\n", 1),
 ])
-def test_a_client_that_has_no_more_to_ask_is_answered(raw, answers):
+def test_a_client_that_has_no_more_to_ask_is_answered(ends, raw, answers):
+    o, g = ends
+
     def soon(r):
         time.sleep(0.1)
         return ok(b"x" * 300_000)
 
-    with Origin(soon) as o, Gateway(config=config(o.port)) as g, Client(g) as c:
+    o.answer = soon
+    with Client(g) as c:
         c.send(raw)
         c.s.shutdown(socket.SHUT_WR)
         assert c.f.read().count(b"HTTP/1.1 200 ") == answers
 
 
-def test_a_client_that_stops_in_the_middle_is_not():
-    with Origin() as o, Gateway(config=config(o.port)) as g, Client(g) as c:
+def test_a_client_that_stops_in_the_middle_is_not(ends):
+    o, g = ends
+    with Client(g) as c:
         c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nh")
         c.s.shutdown(socket.SHUT_WR)
         assert c.f.read() == b"" and not o.requests
@@ -207,10 +237,9 @@ def reads_all(c):
     return c.ask(get("/small")).body == b"small"
 
 
-@pytest.mark.parametrize("tls", [False, True])
-@pytest.mark.parametrize("settings", [
-    {}, {"nginx_proxy_proxy_buffers": "4 4k"}, {"nginx_proxy_proxy_max_temp_file_size": "64m"},
-    {"nginx_proxy_proxy_buffers": "64 1m"}])
+@pytest.mark.parametrize("tls, settings", [
+    (False, {}), (True, {}), (False, {"nginx_proxy_proxy_buffers": "4 4k"}),
+    (False, {"nginx_proxy_proxy_buffers": "64 1m"})])
 def test_a_slow_reader_does_not_hold_the_upstream(tls, settings):
     with Feeder() as o, Gateway(config=config(o.port), **settings) as g, slow_reader(g, tls) as c:
         before = g.rss()
@@ -294,10 +323,9 @@ def test_limits_of_connections():
 def test_a_drip_of_a_head_is_not_endless():
     """client_header_timeout is for all of it, not from byte to byte."""
     with Origin() as o, Gateway(config=config(o.port), nginx_http_client_header_timeout="1s") as g, Client(g) as c:
+        c.send("GET / HTTP/1.1\r\nX: ")
         began = time.monotonic()
-        with pytest.raises(OSError):
-            c.send("GET / HTTP/1.1\r\nX: ")
-            while time.monotonic() - began < TIMEOUT:
-                c.send("x")
-                time.sleep(0.05)
-        assert time.monotonic() - began < TIMEOUT / 2
+        while not select.select([c.s], [], [], 0.05)[0]:
+            c.send("x")
+            assert time.monotonic() - began < TIMEOUT
+        assert Answer(c.f).status == 408
