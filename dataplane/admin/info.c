@@ -221,7 +221,7 @@ static void get_root(struct sb_call *c, const struct sb_endpoint *e)
     set_int(c, timers, "running", 0);
     set_int(c, timers, "pending", 0);
     pids = member(c, body, "pids");
-    set_int(c, pids, "master", getpid());
+    set_int(c, pids, "master", getppid());
     set(c, pids, "workers", sb_value_array(c->arena));
     sb_array_push(c->arena, sb_get(pids, "workers"), sb_value_int(c->arena, getpid()));
     plugins = member(c, body, "plugins");

@@ -169,6 +169,8 @@ def test_reload_applies_every_setting():
         master = (g.prefix / "pids/nginx.pid").read_text()
         conf.write_text("headers = X-Kong-Upstream-Status\n")
         del g.settings["proxy_listen"]
+        pids = g.admin("GET", "/").json()["pids"]
+        assert pids == {"master": int(master), "workers": [g.serving_pid]}
         done = kong(g, "reload", "-c", str(conf), proxy_listen=f"127.0.0.1:{port}")
         assert (done.returncode, done.stdout) == (0, "Kong reloaded\n"), done.stderr
         answer = g.proxy("/", port=port)
