@@ -657,6 +657,19 @@ static enum sb_rc send_text(struct sb_pg *pg, const char *sql, struct sb_err *er
     return rc;
 }
 
+/* A transaction's own settings (BEGIN ISOLATION LEVEL) must come before any query. */
+static const char *with_prelude(struct sb_pg *pg, const char *sql)
+{
+    int begin = strncmp(sql, "BEGIN", 5) == 0 ? (int)strcspn(sql, ";") : 0;
+    const char *rest = sql + begin;
+
+    sb_arena_clear(pg->scratch);
+    if (!begin)
+        return sb_arena_printf(pg->scratch, "%s%s", pg->prelude, sql).p;
+    return sb_arena_printf(pg->scratch, "%.*s;%s%s", begin, sql, pg->prelude, *rest ? rest + 1 : "")
+        .p;
+}
+
 enum sb_rc sb_pg_exec(struct sb_pg *pg, const char *sql, struct sb_err *err)
 {
     enum sb_rc rc = start(pg, err);
@@ -665,10 +678,8 @@ enum sb_rc sb_pg_exec(struct sb_pg *pg, const char *sql, struct sb_err *err)
         return rc;
     /* Statements sent as one text are one transaction, and a BEGIN among them goes on with it: so
      * what the prelude sets lives exactly as long as it should. */
-    if (pg->prelude[0] && !sb_pg_in_transaction(pg)) {
-        sb_arena_clear(pg->scratch);
-        sql = sb_arena_printf(pg->scratch, "%s%s", pg->prelude, sql).p;
-    }
+    if (pg->prelude[0] && !sb_pg_in_transaction(pg))
+        sql = with_prelude(pg, sql);
     return send_text(pg, sql, err);
 }
 

@@ -8,7 +8,7 @@ import pytest
 
 from gateway import Gateway, Upstream
 from postgres import PASSWORD, USER, Postgres, free_port, wait_until
-from programs import clean_env
+from programs import clean_env, program
 from test_follow import add_route, add_service
 
 
@@ -71,6 +71,52 @@ def test_behind_a_transaction_pooler_it_polls(upstream):
                 add_route(db, f"h{n}.test", "s")
                 gateway.wait_for(f"h{n}.test")
             assert "polling" in gateway.log()
+
+def test_credentials_behind_a_pooler_and_in_a_schema(upstream):
+    """Look-ups without prepared statements, and writes that find their tables in another schema."""
+    with Postgres() as server, PgBouncer(server) as bouncer:
+        db = server.create()
+        db.query("CREATE SCHEMA gateway")
+        wait_until(lambda: bouncer.answers(db), what="PgBouncer answering")
+        env = db.env(KONG_PG_PORT=bouncer.port, KONG_PG_SCHEMA="gateway", KONG_DB_UPDATE_FREQUENCY=0.1,
+                     KONG_TRUSTED_IPS="127.0.0.1")
+        done = subprocess.run([program("silverback-migrations"), "bootstrap"], env=env,
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        with Gateway(env) as gateway:
+            for path, body in (
+                    ("/services", {"name": "s", "host": "127.0.0.1", "port": upstream.port}),
+                    ("/services/s/routes", {"name": "keys", "paths": ["/keys"]}),
+                    ("/routes/keys/plugins", {"name": "key-auth"}),
+                    ("/services/s/routes", {"name": "tokens", "paths": ["/tokens"]}),
+                    ("/routes/tokens/plugins", {"name": "oauth2", "config": {
+                        "enable_client_credentials": True,
+                        "accept_http_if_already_terminated": True}}),
+                    ("/consumers", {"username": "alice"}),
+                    ("/consumers/alice/key-auth", {"key": "a-key"}),
+                    ("/consumers/alice/oauth2", {"name": "app", "client_id": "app",
+                                                 "client_secret": "secret"})):
+                assert gateway.admin("POST", path, json=body).status_code == 201
+            gateway.wait_for("localhost", "/keys", status=401)
+            gateway.wait_for("localhost", "/tokens", status=401)
+
+            def ask(key):
+                return gateway.proxy("/keys", headers={"apikey": key}).status_code
+
+            for i in range(10):
+                assert ask(f"no-key-{i}") == 401
+            wait_until(lambda: ask("a-key") == 200, what="the key works")
+            assert gateway.admin("DELETE", "/key-auths/a-key").status_code == 204
+            wait_until(lambda: ask("a-key") == 401, what="the key is revoked")
+            for _ in range(5):
+                answer = gateway.proxy("/tokens/oauth2/token", method="POST",
+                                       headers={"X-Forwarded-Proto": "https"},
+                                       data={"grant_type": "client_credentials",
+                                             "client_id": "app", "client_secret": "secret"})
+                assert answer.status_code == 200, answer.text
+                token = answer.json()["access_token"]
+                assert gateway.proxy("/tokens", headers={
+                    "Authorization": f"Bearer {token}"}).status_code == 200
 
 
 def make_replica(primary):
