@@ -156,3 +156,38 @@ def test_it_reads_from_the_replica(upstream, primary_stays):
                     gateway.wait_for("b.test")
         finally:
             replica.destroy()
+
+
+def test_credentials_are_looked_up_on_the_replica(upstream):
+    """What the primary announces is forgotten when the replica has it, without waiting for a poll."""
+    with Postgres() as primary:
+        db = primary.create_migrated()
+        replica = make_replica(primary)
+        try:
+            env = db.env(KONG_PG_RO_HOST="127.0.0.1", KONG_PG_RO_PORT=replica.port,
+                         KONG_PG_RO_USER=USER, KONG_PG_RO_PASSWORD=PASSWORD,
+                         KONG_PG_RO_DATABASE=db.name, KONG_DB_UPDATE_FREQUENCY=60)
+            with Gateway(env) as gateway:
+                for path, body in (
+                        ("/services", {"name": "s", "host": "127.0.0.1", "port": upstream.port}),
+                        ("/services/s/routes", {"name": "r", "paths": ["/"]}),
+                        ("/services/s/plugins", {"name": "key-auth"}),
+                        ("/consumers", {"username": "alice"})):
+                    assert gateway.admin("POST", path, json=body).status_code == 201
+                gateway.wait_for("localhost", status=401)
+
+                def status(key):
+                    return gateway.proxy("/", headers={"apikey": key}).status_code
+
+                for i in range(5):
+                    key = f"key-{i}"
+                    assert status(key) == 401
+                    assert gateway.admin("POST", "/consumers/alice/key-auth",
+                                         json={"key": key}).status_code == 201
+                    wait_until(lambda: status(key) == 200, what="the key works")
+                    assert gateway.admin("DELETE", f"/key-auths/{key}").status_code == 204
+                    wait_until(lambda: status(key) == 401, what="the key is revoked")
+                users = replica.admin("SELECT count(*) FROM pg_stat_activity WHERE usename = 'kong'")
+                assert users[0][0] >= 2         # the config thread, and a worker
+        finally:
+            replica.destroy()
