@@ -57,7 +57,6 @@ struct sb_health_checker {
     } queue;
     int wake_fd;
     struct event *wake;
-    struct sb_http *http;
     struct sb_resolver *resolver;
     struct sb_health *health;
     struct sb_health_watch *watch;
@@ -266,7 +265,6 @@ static void free_checker(struct sb_health_checker *c)
         free(m);
     }
     sb_health_watch_free(c->watch);
-    sb_http_free(c->http);
     sb_resolver_free(c->resolver);
     event_free(c->wake);
     event_base_free(c->base);
@@ -294,10 +292,9 @@ enum sb_rc sb_health_checker_start(const struct sb_settings *s, struct sb_health
     sb_assert(c->base && c->wake_fd >= 0);
     c->wake = event_new(c->base, c->wake_fd, EV_READ | EV_PERSIST, on_wake, c);
     event_add(c->wake, NULL);
-    c->http = sb_http_new(c->base);
     c->resolver = sb_resolver_new(c->base, s, clock_ms, NULL);
     sb_health_trust_read(c->arena, s, &trust);
-    c->watch = sb_health_watch_new(c->base, c->http, c->resolver, health, &trust);
+    c->watch = sb_health_watch_new(c->base, c->resolver, health, &trust);
     e = pthread_create(&c->thread, NULL, run_checker, c);
     if (e) {
         free_checker(c);

@@ -36,24 +36,24 @@ struct sb_rounds {
 
 struct sb_prober {
     struct event_base *base;
-    struct sb_http *http;
+    struct sb_http *http; /* NULL until the first probe: most nodes never send one */
     unsigned nrunning;
     struct round *hungry;
 };
 
 static void pump(struct round *r);
 
-struct sb_prober *sb_prober_new(struct event_base *base, struct sb_http *http)
+struct sb_prober *sb_prober_new(struct event_base *base)
 {
     struct sb_prober *p = sb_xcalloc(1, sizeof *p);
 
     p->base = base;
-    p->http = http;
     return p;
 }
 
 void sb_prober_free(struct sb_prober *p)
 {
+    sb_http_free(p->http);
     free(p);
 }
 
@@ -152,6 +152,8 @@ static void start_probe(struct round *r, struct sb_health_address *address)
     r->running = run;
     r->nrunning++;
     p->nrunning++;
+    if (!p->http)
+        p->http = sb_http_new(p->base);
     run->probe = sb_probe_start(p->http, &order, on_probed, run);
 }
 

@@ -14,7 +14,7 @@ struct event_base;
 struct sb_prober;
 struct sb_rounds;
 
-struct sb_prober *sb_prober_new(struct event_base *base, struct sb_http *http);
+struct sb_prober *sb_prober_new(struct event_base *base);
 /* After all rounds. */
 void sb_prober_free(struct sb_prober *p);
 

@@ -346,15 +346,15 @@ void sb_health_watch_hear(struct sb_health_watch *c, struct sb_str word)
 
 /* -- starting -- */
 
-struct sb_health_watch *sb_health_watch_new(struct event_base *base, struct sb_http *http,
-                                            struct sb_resolver *resolver, struct sb_health *health,
+struct sb_health_watch *sb_health_watch_new(struct event_base *base, struct sb_resolver *resolver,
+                                            struct sb_health *health,
                                             const struct sb_http_tls *trust)
 {
     struct sb_health_watch *c = sb_xcalloc(1, sizeof *c);
 
     c->names_timer = event_new(base, -1, 0, on_names_timer, c);
     c->gone_timer = event_new(base, -1, 0, on_gone_timer, c);
-    c->prober = sb_prober_new(base, http);
+    c->prober = sb_prober_new(base);
     c->resolver = resolver;
     c->health = health;
     c->trust = *trust;

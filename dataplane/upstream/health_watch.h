@@ -15,8 +15,8 @@ struct sb_publication;
 struct sb_snapshot;
 
 /* Everything must outlive it; what trust points to, too. */
-struct sb_health_watch *sb_health_watch_new(struct event_base *base, struct sb_http *http,
-                                            struct sb_resolver *resolver, struct sb_health *health,
+struct sb_health_watch *sb_health_watch_new(struct event_base *base, struct sb_resolver *resolver,
+                                            struct sb_health *health,
                                             const struct sb_http_tls *trust);
 void sb_health_watch_free(struct sb_health_watch *w);
 
