@@ -43,6 +43,7 @@ def lines(path, n):
 
 def test_a_format_of_ones_own(origin):
     with Gateway(config=config(origin.port), proxy_access_log="logs/mine.log mine",
+                 nginx_worker_processes=1,    # whose lines are in order
                  nginx_http_log_format=FORMAT) as g:
         with Client(g) as c, Client(g, tls=True) as secure:
             answer = c.ask(get("/a%20b?p=1&q=x%22", "Cookie: a=1; c=2", 'X-Some-Header: say "hi"'))
