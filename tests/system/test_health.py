@@ -93,7 +93,9 @@ def config(*ports, active=None, passive=None, host="127.0.0.1", retries=0, **ups
 
 def health(gateway, upstream="u.up"):
     """{port: health} of an upstream's targets."""
-    rows = gateway.admin("GET", f"/upstreams/{upstream}/health").json()["data"]
+    answer = gateway.admin("GET", f"/upstreams/{upstream}/health")
+    assert answer.status_code == 200, answer.text
+    rows = answer.json()["data"]
     return {int(row["target"].rsplit(":", 1)[1]): row["health"] for row in rows}
 
 
