@@ -1,6 +1,8 @@
 /* downstream.c - what an exchange has to do with its connection now and then. */
 #include "dataplane/http/downstream.h"
 
+#include <sys/socket.h>
+
 #include "dataplane/http/steps.h"
 
 enum { LINGER_MS = 5000 };
@@ -34,6 +36,17 @@ void sb_down_interim(struct sb_exchange *x, struct sb_gather *g)
     g->head = g->n;
     if (x->req.version >= 11 && sb_down_send(x, g, false))
         sb_down_abort(x);
+}
+
+bool sb_down_broken(struct sb_exchange *x)
+{
+    struct sb_io *io = &x->c->io;
+    int e = 0;
+    socklen_t len = sizeof e;
+
+    if (!x->stream && !getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &e, &len) && e)
+        io->failed = true;
+    return io->failed;
 }
 
 /* A client that is gone and one that says it has no more to ask (nc -N, shutdown(2)) close their

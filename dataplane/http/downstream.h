@@ -74,6 +74,9 @@ static inline bool sb_down_failed(const struct sb_exchange *x)
 }
 
 bool sb_down_left(struct sb_exchange *x);
+/* Before waiting for more of a request: whether its connection broke together with the last bytes,
+ * which the short read that brought them did not tell. One system call, off the plain path. */
+bool sb_down_broken(struct sb_exchange *x);
 static inline bool sb_down_gone(struct sb_exchange *x)
 {
     if (x->stream)

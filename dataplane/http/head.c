@@ -128,6 +128,8 @@ enum sb_xstate sb_step_head(struct sb_exchange *x)
             grow_in(x);
         rc = sb_down_read(x, x->in + x->in_len, x->in_cap - x->in_len, &n);
         if (rc == SB_AGAIN && x->in_len) {
+            if (sb_down_broken(x))
+                return sb_step_abandon(x);
             if (!x->timed_out)
                 return SB_X_WAIT; /* the client's timer runs */
             return head_refused(x, 408);

@@ -97,6 +97,8 @@ enum sb_xstate sb_step_body(struct sb_exchange *x)
         return SB_X_CONNECT;
     if (rc != SB_AGAIN)
         return sb_step_body_failed(x, rc);
+    if (sb_down_broken(x))
+        return sb_step_abandon(x);
     return x->timed_out ? sb_step_refuse(x, 408) : sb_step_wait(x, x->w->o->body_timeout_ms);
 }
 
@@ -348,7 +350,7 @@ static enum sb_xstate wait_for_reply(struct sb_exchange *x)
     if (sb_io_pending(&x->u->io))
         return sb_step_wait(x, x->service->write_timeout_ms);
     if (sending)
-        return sb_step_wait(x, x->w->o->body_timeout_ms);
+        return sb_down_broken(x) ? sb_step_abandon(x) : sb_step_wait(x, x->w->o->body_timeout_ms);
     return sb_step_wait(x, x->service->read_timeout_ms);
 }
 

@@ -2,7 +2,9 @@
 
 import pathlib
 import select
+import signal
 import socket
+import struct
 import threading
 import time
 
@@ -329,3 +331,18 @@ def test_a_drip_of_a_head_is_not_endless():
             c.send("x")
             assert time.monotonic() - began < TIMEOUT
         assert Answer(c.f).status == 408
+
+
+# -- clients that break off ---------------------------------------------------------------------
+
+@pytest.mark.parametrize("text", [
+    "GET /0 HT", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + "x" * 20_000,
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5000\r\n" + "x" * 3000])
+def test_a_reset_right_behind_the_bytes(text):
+    """Both may be there before the first read: nobody waits for the rest. A drain shows who does."""
+    with Origin() as o, Gateway(config=config(o.port)) as g:
+        for _ in range(20):
+            with Client(g) as c:
+                c.send(text)
+                c.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert g.stop(signal.SIGQUIT, timeout=TIMEOUT) == 0
