@@ -165,7 +165,7 @@ def test_many_at_once_by_copy(migrated, upstream):
     with Gateway(migrated.env()) as gateway:
         protect(gateway, upstream)
         add_consumer(gateway, "alice", "known")
-        soon(gateway, "known", 200)
+        known(gateway, "known")
         assert ask(gateway, "copied-1999") == 401
         consumer = gateway.admin("GET", "/consumers/alice").json()["id"]
         ws = migrated.query("SELECT id::text FROM workspaces")[0][0]
