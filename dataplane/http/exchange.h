@@ -130,6 +130,7 @@ struct sb_exchange {
     bool body_wanted;             /* a suspended hook waits for it */
     enum sb_rc body_lost;         /* why it can't have it */
     struct sb_hook_state *states; /* of hooks that keep something */
+    struct sb_left_body *left;    /* body filters that have nothing to do */
 
     /* The route */
     struct sb_router_match match;
@@ -235,7 +236,8 @@ void sb_body_gather(struct sb_exchange *x, struct sb_gather *g);
 SB_MUST enum sb_rc sb_body_pump(struct sb_exchange *x);
 
 /* response.c: heads and bodies to the client. */
-void sb_response_begin(struct sb_exchange *x); /* the upstream's head is parsed: framing */
+void sb_response_begin(struct sb_exchange *x); /* the upstream's head is parsed */
+void sb_response_frame(struct sb_exchange *x); /* how the body goes to the client */
 void sb_response_head(struct sb_exchange *x, struct sb_gather *g);
 /* The head of an interim answer, as it goes to the client. */
 void sb_response_interim(struct sb_exchange *x, struct sb_gather *g);

@@ -8,6 +8,7 @@ enum sb_xstate sb_step_filter(struct sb_exchange *x)
 {
     switch (sb_hooks_run(x, x->hooks, SB_PHASE_HEADER_FILTER)) {
     case SB_OK:
+        sb_response_frame(x);
         return SB_X_FORWARD;
     case SB_AGAIN:
         return sb_step_wait_for_hook(x);

@@ -38,10 +38,35 @@ static bool config_of(const struct sb_plugin_instance *in, const void **config)
     return true;
 }
 
+/* A body filter that said it has nothing to do. */
+struct sb_left_body {
+    struct sb_left_body *next;
+    const void *config;
+};
+
+void sb_exchange_leave_body(struct sb_exchange *x, const void *config)
+{
+    struct sb_left_body *left = SB_NEW(sb_exchange_arena(x), struct sb_left_body);
+
+    *left = (struct sb_left_body){x->left, config};
+    x->left = left;
+}
+
+static bool left_alone(const struct sb_exchange *x, const void *config)
+{
+    const struct sb_left_body *left = x->left;
+
+    while (left && left->config != config)
+        left = left->next;
+    return left != NULL;
+}
+
 bool sb_hook_config(const struct sb_exchange *x, const struct sb_hook *h, const void **config)
 {
     *config = h->config;
-    return !h->slot || config_of(x->chosen ? x->chosen[h->slot - 1] : h->instance, config);
+    if (h->slot && !config_of(x->chosen ? x->chosen[h->slot - 1] : h->instance, config))
+        return false;
+    return !h->filter || !left_alone(x, *config);
 }
 
 bool sb_hooks_any(const struct sb_exchange *x, enum sb_phase phase)

@@ -33,9 +33,12 @@ void sb_response_begin(struct sb_exchange *x)
     x->ended = x->resp.framing == SB_BODY_NONE;
     x->chunk_out = false;
     x->spooling = may_spool(x);
-    if (x->ended)
-        return;
-    if (x->resp.framing != SB_BODY_LENGTH || has_body_filters(x)) {
+}
+
+/* Once the header filters ran: they know which bodies will change. */
+void sb_response_frame(struct sb_exchange *x)
+{
+    if (!x->ended && (x->resp.framing != SB_BODY_LENGTH || has_body_filters(x))) {
         x->chunk_out = x->req.version >= 11 && !x->stream;
         x->keep_alive = x->keep_alive && x->chunk_out;
     }

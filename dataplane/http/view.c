@@ -228,6 +228,38 @@ uint64_t sb_exchange_response_size(const struct sb_exchange *x)
     return x->body_sent;
 }
 
+/* What counts of that name now: what replaces it, else the upstream's lines; then what was added.
+ */
+static size_t response_values(const struct sb_exchange *x, struct sb_str name, struct sb_str *out)
+{
+    const struct sb_header_change *set = sb_change_find(x->response_changes, name);
+    size_t n = 0;
+
+    for (size_t i = 0; !set && i < x->resp.nheaders; i++)
+        if (sb_str_ieq(x->resp.headers[i].name, name))
+            out[n++] = x->resp.headers[i].value;
+    if (set && set->value.p)
+        out[n++] = set->value;
+    for (const struct sb_header_change *c = x->response_changes; c; c = c->next)
+        if (c->add && sb_str_ieq(c->name, name))
+            out[n++] = c->value;
+    return n;
+}
+
+void sb_exchange_each_response_header(struct sb_exchange *x, struct sb_str name,
+                                      bool (*fn)(void *arg, struct sb_str value), void *arg)
+{
+    size_t max = x->resp.nheaders + 1, n;
+    struct sb_str *values;
+
+    for (const struct sb_header_change *c = x->response_changes; c; c = c->next)
+        max++;
+    values = SB_NEW_N(sb_exchange_arena(x), struct sb_str, max);
+    n = response_values(x, name, values);
+    for (size_t i = 0; i < n && fn(arg, values[i]); i++)
+        ;
+}
+
 /* -- answers -- */
 
 /* What nginx has a page for, and of these what Kong's own error page stands in for. */

@@ -12,6 +12,7 @@ extern const struct sb_plugin sb_plugin_key_auth;
 extern const struct sb_plugin sb_plugin_ldap_auth;
 extern const struct sb_plugin sb_plugin_oauth2;
 extern const struct sb_plugin sb_plugin_request_termination;
+extern const struct sb_plugin sb_plugin_response_transformer;
 extern const struct sb_plugin sb_plugin_session;
 
 #endif

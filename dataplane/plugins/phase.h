@@ -176,9 +176,16 @@ SB_MUST enum sb_rc sb_exchange_set_upstream(struct sb_exchange *x, struct sb_str
 
 /* -- the response -- */
 
+/* In header_filter: this config's body_filter has nothing to do with this response, and is not
+ * called. Where that is so of all of them, the length that the upstream gave stays. */
+void sb_exchange_leave_body(struct sb_exchange *x, const void *config);
 int sb_exchange_status(const struct sb_exchange *x); /* of the response; 0 before header_filter */
 void sb_exchange_set_status(struct sb_exchange *x, int status);
 struct sb_str sb_exchange_response_header(const struct sb_exchange *x, struct sb_str name);
+/* Calls fn with each value of that name, as it stands now, until it says false; fn may change the
+ * response's headers. */
+void sb_exchange_each_response_header(struct sb_exchange *x, struct sb_str name,
+                                      bool (*fn)(void *arg, struct sb_str value), void *arg);
 /* Setting replaces all of that name, value p NULL removes; copied. From rewrite on, whoever will
  * answer; until the head is sent. */
 void sb_exchange_set_response_header(struct sb_exchange *x, struct sb_str name,

@@ -31,7 +31,7 @@ from postgres import PASSWORD, USER, Postgres  # noqa: E402
 from programs import clean_env, program  # noqa: E402
 
 # Run side by side, each with its own gateway, ports and database: about equal in time.
-LANES = [["admin"], ["declarative", "router", "schemas"], ["proxy"], ["auth"]]
+LANES = [["admin"], ["declarative", "router", "schemas"], ["proxy"], ["auth", "plugins"]]
 
 
 def files():
