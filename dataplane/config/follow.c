@@ -409,6 +409,16 @@ static void plan_next_look(struct sb_follower *f, bool failed, int64_t now_ms)
     f->lag_ms = !behind ? LAG_FIRST_MS : f->lag_ms * 2 < LAG_MAX_MS ? f->lag_ms * 2 : LAG_MAX_MS;
 }
 
+/* Whoever asks meanwhile must hear that the database is away before it is tried again. */
+static enum sb_rc reader_failed(struct sb_follower *f, enum sb_rc rc, const struct sb_err *err)
+{
+    if (!sb_pg_alive(f->reader)) {
+        disconnect(f);
+        retry_later(f);
+    }
+    return tell_once(f, rc, err);
+}
+
 static enum sb_rc look_at(struct sb_follower *f, bool *changed, struct sb_err *err)
 {
     enum sb_rc rc = catch_up(f, changed, err);
@@ -423,20 +433,17 @@ static enum sb_rc look_at(struct sb_follower *f, bool *changed, struct sb_err *e
         f->retry_ms = RETRY_FIRST_MS;
         return SB_OK;
     }
-    if (!sb_pg_alive(f->reader)) {
-        disconnect(f);
-        retry_later(f);
-    }
-    return tell_once(f, rc, err);
+    return reader_failed(f, rc, err);
 }
 
-/* A failure shows when the changes are read, too. */
-static void forget_what_ended(struct sb_follower *f)
+/* Reads what credentials ended. What fails on a session that lives shows when the changes are
+ * read, too. False: the session is lost. */
+static bool forget_what_ended(struct sb_follower *f, struct sb_err *err)
 {
-    struct sb_err err;
-
-    if (f->invalidator && sb_invalidator_step(f->invalidator, f->reader, &err))
-        sb_debug("config: the invalidations can't be read: %s", err.text);
+    if (!f->invalidator || sb_invalidator_step(f->invalidator, f->reader, err) == SB_OK)
+        return true;
+    sb_debug("config: the invalidations can't be read: %s", err->text);
+    return sb_pg_alive(f->reader);
 }
 
 enum sb_rc sb_follower_step(struct sb_follower *f, bool look, bool *changed, struct sb_err *err)
@@ -461,7 +468,8 @@ enum sb_rc sb_follower_step(struct sb_follower *f, bool look, bool *changed, str
         }
     }
     connect_writer(f, now_ms);
-    forget_what_ended(f);
+    if (!forget_what_ended(f, err))
+        return reader_failed(f, SB_UNAVAILABLE, err);
     if (!look && !notified && now_ms < f->next_look_ms)
         return SB_OK;
     return look_at(f, changed, err);
