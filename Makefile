@@ -38,7 +38,7 @@ FUZZERS  := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .DEFAULT_GOAL := all
 .PHONY: all help deps run test unit system cluster conformance bench bench-consumers fuzz asan tsan format \
-        format-check lint headers layers clean deps-quick fuzz-programs fuzz-short soak
+        format-check lint headers layers clean deps-quick fuzz-programs soak
 
 all: deps-quick $(patsubst %,$(OUT)/bin/%,$(PROGRAMS)) ## build the programs into build/bin
 
@@ -126,16 +126,6 @@ $(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(call archives,$(LIBS))
 	@mkdir -p $(@D)
 	@$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(call archives,$(LIBS)) -Wl,--end-group \
 	    $(ALL_LIBS)
-# The same targets without clang, as CI runs them: SECONDS at most, and RUNS, each.
-RUNS    ?= 10000
-SECONDS ?= 1
-$(OUT)/fuzz-short/%: $(OUT)/obj/tests/fuzz/fuzz_%.o $(OUT)/obj/tests/fuzz/driver.o $(call archives,$(LIBS))
-	@mkdir -p $(@D)
-	@$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(call archives,$(LIBS)) \
-	    -Wl,--end-group $(ALL_LIBS)
-fuzz-short: $(patsubst %,$(OUT)/fuzz-short/%,$(if $(T),$(T),$(FUZZERS))) ## their corpora, and mutations of them
-	@scripts/fuzz-short.sh $(OUT)/fuzz-short $(RUNS) $(SECONDS) $(if $(T),$(T),$(FUZZERS))
-
 N       ?= 1000000
 CHANGES ?= none
 soak: all ## N proxied requests of all kinds; SANITIZE=... CHANGES=none|dbless|postgres
@@ -172,5 +162,5 @@ help: ## list the targets
 	    awk -F'\t' '{ printf "  %-12s %s\n", $$1, $$2 }'
 
 clean: ## remove what was built (but for build/cluster, which takes minutes)
-	rm -rf $(BUILD)/obj $(BUILD)/lib $(BUILD)/bin $(BUILD)/tests $(BUILD)/hdr $(BUILD)/bench $(BUILD)/fuzz-short \
+	rm -rf $(BUILD)/obj $(BUILD)/lib $(BUILD)/bin $(BUILD)/tests $(BUILD)/hdr $(BUILD)/bench \
 	    $(BUILD)/address-undefined $(BUILD)/thread $(FUZZ_OUT)

@@ -23,7 +23,6 @@ ring() { # NAME COMMAND... - run it, count what its last lines say
 }
 
 ring unit make --no-print-directory unit
-ring fuzz make --no-print-directory fuzz-short
 ring system make --no-print-directory system
 ring conformance make --no-print-directory conformance
 wait $cluster_build || { tail -20 "$BUILD/cluster-build.log"; echo "cluster: the build failed"; }
