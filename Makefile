@@ -92,7 +92,8 @@ run: deps all ## both planes on examples/quickstart, with a private PostgreSQL; 
 test: deps ## everything: unit, system, conformance, cluster
 	@scripts/test.sh
 
-unit: $(patsubst %,$(OUT)/tests/test_%,$(UNITS)) ## run the unit tests (T=name for one)
+# The bench program is built here, too, so that it does not rot between two measurings.
+unit: $(patsubst %,$(OUT)/tests/test_%,$(UNITS)) $(OUT)/bench/build_routes ## run the unit tests (T=name for one)
 	@scripts/run-units.sh $(OUT)/tests $(if $(T),$(T),$(UNITS))
 
 PYTEST = $(PYTHON) -m pytest -q -p no:cacheprovider $(if $(T),-k '$(T)')
@@ -104,7 +105,7 @@ cluster: all ## run the tests that need a Kubernetes API (builds etcd and kube-a
 	@tests/cluster/build.sh
 	@BUILD=$(OUT) tests/cluster/netns.sh $(PYTEST) tests/cluster
 
-asan: ## units and fuzz corpora under AddressSanitizer and UBSan
+asan: ## units under AddressSanitizer and UBSan
 	@$(MAKE) --no-print-directory unit SANITIZE=address,undefined
 tsan: ## units under ThreadSanitizer
 	@$(MAKE) --no-print-directory unit SANITIZE=thread
@@ -122,19 +123,20 @@ fuzz: ## fuzz the parsers (T=name, TIME=seconds)
 	@$(MAKE) --no-print-directory fuzz-programs CC=clang WERROR= SANITIZE=$(FUZZ_SANITIZE)
 	@scripts/fuzz.sh $(FUZZ_OUT)/fuzz $(TIME) $(if $(T),$(T),$(FUZZERS))
 
+# -- benchmarks ---------------------------------------------------------------------------------
+
 $(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(call archives,$(LIBS))
 	@mkdir -p $(@D)
 	@$(CC) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(call archives,$(LIBS)) -Wl,--end-group \
 	    $(ALL_LIBS)
-N       ?= 1000000
-CHANGES ?= none
-soak: all ## N proxied requests of all kinds; SANITIZE=... CHANGES=none|dbless|postgres
-	@BUILD=$(OUT) $(PYTHON) tests/bench/soak.py $(N) $(CHANGES)
-
 bench: all $(OUT)/bench/build_routes ## CPU per request and propagation, beside nginx and HAProxy in one run
 	@scripts/deps.sh bench
 	@$(PYTHON) tests/bench/bench.py $(ARGS)
 
+N       ?= 1000000
+CHANGES ?= none
+soak: all ## N proxied requests of all kinds; SANITIZE=... CHANGES=none|dbless|postgres
+	@BUILD=$(OUT) $(PYTHON) tests/bench/soak.py $(N) $(CHANGES)
 bench-consumers: all ## keys of up to ten million consumers: cost, memory, guessed keys, changes (takes a while)
 	@scripts/deps.sh bench test
 	@nice $(PYTHON) tests/bench/consumers.py $(ARGS)

@@ -78,7 +78,7 @@ static void measure(unsigned n)
 {
     static double us[CHANGES];
     size_t before = heap(), most = 0;
-    struct sb_builder *b = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE);
+    struct sb_builder *b = sb_builder_new(SB_ROUTER_TRADITIONAL_COMPATIBLE, NULL);
     int64_t start = sb_clock_us(), built;
     const struct sb_snapshot *snap, *next;
 
