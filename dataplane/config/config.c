@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -485,6 +486,7 @@ static enum sb_rc start_declared(struct sb_config *c, struct sb_err *err)
         rc = SB_OK;
     }
     sb_arena_free(a);
+    malloc_trim(0); /* a document takes many times what is served of it */
     return rc;
 }
 
