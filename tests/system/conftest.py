@@ -2,6 +2,7 @@
 
 import pytest
 
+from gateway import Upstream
 from postgres import Postgres
 
 
@@ -26,3 +27,25 @@ def migrated(postgres):
     db = postgres.create_migrated()
     yield db
     db.drop()
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    """Answers for a module's tests."""
+    with Upstream() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stoppable():
+    """A PostgreSQL of the module's own, that its tests may stop."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def private(stoppable):
+    """A migrated database on a server that the test may stop."""
+    if stoppable.process is None:
+        stoppable.start()
+    return stoppable.create_migrated()

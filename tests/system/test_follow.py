@@ -10,29 +10,9 @@ import time
 import pytest
 
 from gateway import Gateway, Upstream
-from postgres import Postgres, wait_until
+from postgres import wait_until
 
 WS = "(SELECT id FROM workspaces WHERE name = 'default')"
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    with Upstream() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def stoppable():
-    with Postgres() as server:
-        yield server
-
-
-@pytest.fixture
-def private(stoppable):
-    """A migrated database on a server that the test may stop."""
-    if stoppable.process is None:
-        stoppable.start()
-    return stoppable.create_migrated()
 
 
 def add_service(db, name, port, host="127.0.0.1"):
