@@ -112,6 +112,7 @@ tsan: ## units under ThreadSanitizer
 
 # Fuzz targets need clang. A corpus stays in tests/fuzz/corpus/NAME. TIME=seconds each.
 TIME ?= 10
+SEED ?= 0
 FUZZ_SANITIZE := fuzzer-no-link,address,undefined
 FUZZ_OUT := $(BUILD)/$(subst $(comma),-,$(FUZZ_SANITIZE))
 $(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/fuzz_%.o $(call archives,$(LIBS))
@@ -119,9 +120,9 @@ $(OUT)/fuzz/%: $(OUT)/obj/tests/fuzz/fuzz_%.o $(call archives,$(LIBS))
 	@$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $< -Wl,--start-group $(call archives,$(LIBS)) \
 	    -Wl,--end-group $(ALL_LIBS)
 fuzz-programs: $(patsubst %,$(OUT)/fuzz/%,$(if $(T),$(T),$(FUZZERS)))
-fuzz: ## fuzz the parsers (T=name, TIME=seconds)
+fuzz: ## fuzz the parsers (T=name, TIME=seconds, SEED=number to repeat a run)
 	@$(MAKE) --no-print-directory fuzz-programs CC=clang WERROR= SANITIZE=$(FUZZ_SANITIZE)
-	@scripts/fuzz.sh $(FUZZ_OUT)/fuzz $(TIME) $(if $(T),$(T),$(FUZZERS))
+	@scripts/fuzz.sh $(FUZZ_OUT)/fuzz $(TIME) $(SEED) $(if $(T),$(T),$(FUZZERS))
 
 # -- benchmarks ---------------------------------------------------------------------------------
 
