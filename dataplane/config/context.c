@@ -40,9 +40,11 @@ static bool route_compiles(void *arg, const struct sb_value *route, struct sb_er
 struct sb_schema_ctx sb_context(const struct sb_settings *s, struct sb_arena *arena)
 {
     enum sb_router_flavor flavor = sb_context_flavor(s);
+    const char *database = sb_settings_str(s, "database");
 
     return (struct sb_schema_ctx){
         .arena = arena,
+        .dbless = database && strcmp(database, "off") == 0,
         .expressions = flavor == SB_ROUTER_EXPRESSIONS,
         .traditional = flavor == SB_ROUTER_TRADITIONAL,
         .plugin_enabled = plugin_enabled,
