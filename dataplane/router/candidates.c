@@ -61,6 +61,16 @@ static bool seen_before(const struct sb_value *paths, uint32_t at)
     return false;
 }
 
+/* Do the paths compete as one? Then the route is not split, and keeps its id for ties. */
+static bool one_group(const struct sb_value *paths)
+{
+    for (uint32_t i = 1; i < paths->count; i++) {
+        if (group_of(paths->items[i]->s) != group_of(paths->items[0]->s))
+            return false;
+    }
+    return true;
+}
+
 static struct sb_cand *add_cand(struct sb_rule *rule, struct sb_rank rank)
 {
     struct sb_cand *cand = &rule->cands[rule->ncands++];
@@ -74,6 +84,7 @@ static struct sb_cand *add_cand(struct sb_rule *rule, struct sb_rank rank)
 static enum sb_rc split_by_paths(struct sb_compiler *c)
 {
     const struct sb_value *paths = c->row->paths;
+    bool whole = one_group(paths);
     size_t index = 0;
 
     for (uint32_t i = 0; i < paths->count; i++) {
@@ -84,7 +95,7 @@ static enum sb_rc split_by_paths(struct sb_compiler *c)
         if (seen_before(paths, i))
             continue;
         rank = sb_rank_compatible(c->row, is_regex(path), is_regex(path) ? 0 : path.len,
-                                  paths->count > 1 ? ++index : 0);
+                                  whole ? 0 : ++index);
         if (is_regex(path))
             rc = cand_regexes(c, add_cand(c->rule, rank));
         else

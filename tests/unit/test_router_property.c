@@ -337,6 +337,7 @@ static void compatible_group(struct contender *best, const struct drawn *d, cons
                                           0xeb, 0xde, 0xbb, 0xce, 0x4b, 0x9f, 0x6b}};
     struct contender c = {.d = d};
     char name[64], id[SB_UUID_TEXT_LEN + 1];
+    bool split = false;
     int len = -1;
 
     for (size_t i = 0; i < d->npaths && len < 0; i++) {
@@ -345,8 +346,10 @@ static void compatible_group(struct contender *best, const struct drawn *d, cons
     }
     if (len < 0)
         return;
+    for (size_t i = 0; i < d->npaths; i++)
+        split |= group_of(d->paths[i]) != group;
     snprintf(name, sizeof name, "%s#%zu", d->id, index);
-    if (d->npaths > 1) {
+    if (split) {
         struct sb_uuid part = sb_uuid_v5(&parts, sb_str_c(name));
 
         sb_uuid_format(&part, id);
