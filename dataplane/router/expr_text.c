@@ -5,6 +5,8 @@
  *
  *     (http.method == r#"GET"#) && (http.host =^ r#".a.com"#) && (http.path ^= r#"/x"#)
  */
+#include <arpa/inet.h>
+
 #include "dataplane/router/expr.h"
 #include "shared/buf.h"
 
@@ -49,12 +51,20 @@ static void alternatives(struct sb_buf *b, const struct sb_value *list,
     sb_buf_char(b, ')');
 }
 
+/* A name that may have a wildcard, as the operator says it. */
+static void matched(struct sb_buf *b, const char *field, struct sb_str s)
+{
+    bool first = s.len && s.p[0] == '*', last = !first && s.len && s.p[s.len - 1] == '*';
+
+    sb_buf_printf(b, "%s %s ", field, first ? "=^" : last ? "^=" : "==");
+    literal(b, first ? sb_str_from(s, 1) : sb_str_first(s, s.len - last));
+}
+
 static void sni(struct sb_buf *b, const struct sb_value *item)
 {
     struct sb_str s = string_of(item);
 
-    sb_buf_cstr(b, "tls.sni == ");
-    literal(b, s.len > 1 && s.p[s.len - 1] == '.' ? sb_str_first(s, s.len - 1) : s);
+    matched(b, "tls.sni", s.len > 1 && s.p[s.len - 1] == '.' ? sb_str_first(s, s.len - 1) : s);
 }
 
 static void method(struct sb_buf *b, const struct sb_value *item)
@@ -67,13 +77,9 @@ static void host(struct sb_buf *b, const struct sb_value *item)
 {
     int32_t port;
     struct sb_str s = sb_rule_split_host(SB_ROUTER_TRADITIONAL_COMPATIBLE, string_of(item), &port);
-    bool first = s.len && s.p[0] == '*', last = !first && s.len && s.p[s.len - 1] == '*';
 
-    sb_buf_printf(b, "%shttp.host %s ", port == SB_ANY_PORT ? "" : "(",
-                  first  ? "=^"
-                  : last ? "^="
-                         : "==");
-    literal(b, first ? sb_str_from(s, 1) : sb_str_first(s, s.len - last));
+    sb_buf_cstr(b, port == SB_ANY_PORT ? "" : "(");
+    matched(b, "http.host", s);
     if (port != SB_ANY_PORT)
         sb_buf_printf(b, " && net.dst.port == %d)", (int)port);
 }
@@ -106,15 +112,38 @@ static void path(struct sb_buf *b, const struct sb_value *item)
     literal(b, s);
 }
 
+/* 10.1.2.3/8 is 10.0.0.0/8; of IPv6 ranges host bits must be zero. */
+static void address(struct sb_buf *b, struct sb_str ip)
+{
+    ptrdiff_t slash = sb_str_chr(ip, '/', 0);
+    struct in_addr v4;
+    int64_t bits;
+    char c[INET_ADDRSTRLEN];
+
+    if (slash > 0 && (size_t)slash < sizeof c &&
+        sb_str_int(sb_str_from(ip, (size_t)slash + 1), &bits) && bits > 0 && bits <= 32) {
+        memcpy(c, ip.p, (size_t)slash);
+        c[slash] = '\0';
+        if (inet_pton(AF_INET, c, &v4) == 1) {
+            v4.s_addr &= htonl(UINT32_MAX << (32 - bits));
+            inet_ntop(AF_INET, &v4, c, sizeof c);
+            sb_buf_printf(b, "%s/%d", c, (int)bits);
+            return;
+        }
+    }
+    sb_buf_str(b, ip);
+}
+
 static void net(struct sb_buf *b, const struct sb_value *item, const char *side)
 {
     struct sb_str ip = sb_value_str_at(item, "ip");
     bool port = !sb_is_nil(sb_get(item, "port")), both = port && ip.len;
 
     sb_buf_cstr(b, both ? "(" : "");
-    if (ip.len)
-        sb_buf_printf(b, "net.%s.ip %s %.*s", side, sb_str_chr(ip, '/', 0) < 0 ? "==" : "in",
-                      SB_ARG(ip));
+    if (ip.len) {
+        sb_buf_printf(b, "net.%s.ip %s ", side, sb_str_chr(ip, '/', 0) < 0 ? "==" : "in");
+        address(b, ip);
+    }
     sb_buf_cstr(b, both ? " && " : "");
     if (port)
         sb_buf_printf(b, "net.%s.port == %lld", side, (long long)sb_value_int_at(item, "port", 0));

@@ -518,6 +518,36 @@ static void check_text(const char *text, const char *words)
     sb_arena_free(a);
 }
 
+/* The same for a route's attributes. */
+static void check_attributes(const char *route, const char *words)
+{
+    enum sb_router_flavor flavor = SB_ROUTER_TRADITIONAL_COMPATIBLE;
+    struct sb_arena *a = sb_arena_new(0);
+    struct sb_err err = {0};
+
+    sb_router_route_compiles(&flavor, json_quoted(a, route), &err);
+    if (!words ? err.text[0] != '\0' : strstr(err.text, words) == NULL)
+        fail_msg("%s:\n%s", route, err.text);
+    sb_arena_free(a);
+}
+
+static void attributes_as_expressions(void **state)
+{
+    static const struct {
+        const char *route, *words; /* NULL: right */
+    } rows[] = {
+        {"{'protocols':['tcp'],'sources':[{'ip':'10.1.2.3/8','port':1}]}", NULL},
+        {"{'protocols':['tcp'],'destinations':[{'ip':'10.1.2.3/0'}]}", "host part of address"},
+        {"{'protocols':['tcp'],'sources':[{'ip':'fd00::1/8'}]}", "host part of address"},
+        {"{'protocols':['https'],'snis':['*.a.com','b.*','c.'],'paths':['~/(?!b)']}",
+         "(tls.sni =^ r#\".a.com\"# || tls.sni ^= r#\"b.\"# || tls.sni == r#\"c\"#)"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(rows); i++)
+        check_attributes(rows[i].route, rows[i].words);
+}
+
 static void corners(void **state)
 {
     static const struct {
@@ -644,6 +674,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_expressions),
+        cmocka_unit_test(attributes_as_expressions),
         cmocka_unit_test(corners),
         cmocka_unit_test(lookups_stay_flat),
         cmocka_unit_test(stream_expressions),
