@@ -180,12 +180,31 @@ static struct sb_str modern(struct sb_arena *a, struct sb_str text)
     return text;
 }
 
+/* Header names have no case. */
+static void lower_names(struct sb_arena *a, struct sb_expr *e)
+{
+    if (e->kind == SB_EXPR_PREDICATE && e->field == SB_FIELD_HEADER) {
+        char *name = sb_arena_cstr(a, e->name);
+
+        for (size_t i = 0; i < e->name.len; i++) {
+            if (name[i] >= 'A' && name[i] <= 'Z')
+                name[i] = (char)(name[i] + ('a' - 'A'));
+        }
+        e->name.p = name;
+    }
+    for (size_t i = 0; i < e->nitems; i++)
+        lower_names(a, e->items[i]);
+}
+
 enum sb_rc sb_expr_parse(struct sb_arena *a, struct sb_str text, bool stream, struct sb_expr **out,
                          struct sb_err *err)
 {
     enum sb_rc rc = sb_expr_read(a, modern(a, text), out, err);
 
-    return rc ? rc : sb_expr_check(*out, stream, err);
+    rc = rc ? rc : sb_expr_check(*out, stream, err);
+    if (!rc)
+        lower_names(a, *out);
+    return rc;
 }
 
 bool sb_expr_reads_path(const struct sb_expr *e)

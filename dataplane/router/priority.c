@@ -73,7 +73,7 @@ static uint32_t headers_capped(const struct sb_rule_row *row)
 
 static uint64_t compatible(const struct sb_rule_row *row, bool regex, size_t length)
 {
-    bool plain = plain_hosts_only(row->hosts);
+    bool plain = row->no_hosts || plain_hosts_only(row->hosts);
     int32_t w, h, p, l = (int32_t)(length & LENGTH_MASK);
 
     w = shift32(__builtin_popcount(row->category), 29);

@@ -135,6 +135,7 @@ void sb_rule_row_read(enum sb_router_flavor flavor, const struct sb_value *row,
         .priority = sb_value_int_at(row, "priority", 0),
         .regex_priority = sb_value_int_at(row, "regex_priority", 0),
         .created_at = sb_value_int_at(row, "created_at", 0),
+        .no_hosts = sb_is(sb_get(row, "hosts"), SB_V_ARRAY) && !sb_get(row, "hosts")->count,
         .path_handling_v1 = sb_str_eq(sb_value_str_at(row, "path_handling"), SB_STR("v1")),
     };
     out->category = sb_rank_category(out);

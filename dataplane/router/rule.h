@@ -101,6 +101,7 @@ struct sb_rule_row {
     const struct sb_value *methods, *hosts, *paths, *headers, *snis, *sources, *destinations;
     struct sb_str expression; /* p NULL: none, or the flavor has none */
     bool stream, path_handling_v1;
+    bool no_hosts;     /* given, but empty: Kong ranks that as hosts without a wildcard */
     unsigned category; /* SB_KIND bits */
     int64_t priority;
     int64_t regex_priority, created_at;

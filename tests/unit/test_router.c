@@ -86,6 +86,36 @@ static void hosts_and_wildcards(void **state)
     finish(&f);
 }
 
+/* Kong takes "hosts": [] for hosts without a wildcard. */
+static void empty_hosts_rank_as_plain(void **state)
+{
+    struct fixture f = start(
+        SB_ROUTER_TRADITIONAL_COMPATIBLE,
+        "[{" ID(1) ",'hosts':[],'paths':['/a']},{" ID(2) ",'paths':['/a'],'methods':['GET']}]");
+
+    (void)state;
+    expect(f.r, "a.com", "/a", "R1");
+    finish(&f);
+}
+
+/* In expressions, too, where they are fields. */
+static void header_names_have_no_case(void **state)
+{
+    struct fixture f =
+        start(SB_ROUTER_EXPRESSIONS,
+              "[{" ID(1) ",'protocols':['http'],'expression':'http.headers.X_Foo == \\\"1\\\"'}]");
+    const struct sb_router_header headers[] = {{SB_STR("x-foo"), SB_STR("1")}};
+    struct sb_router_request q = {.method = SB_STR("GET"),
+                                  .scheme = SB_PROTO_HTTP,
+                                  .path = SB_STR("/"),
+                                  .headers = headers,
+                                  .nheaders = 1};
+
+    (void)state;
+    assert_string_equal(winner_of(f.r, &q), "R1");
+    finish(&f);
+}
+
 /* A Host of all dots, or of one long label, costs a walk and no more. */
 static void hostile_hosts(void **state)
 {
@@ -514,6 +544,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hosts_and_wildcards),
+        cmocka_unit_test(empty_hosts_rank_as_plain),
+        cmocka_unit_test(header_names_have_no_case),
         cmocka_unit_test(hostile_hosts),
         cmocka_unit_test(evil_regexes_end),
         cmocka_unit_test(evil_searches_end),
