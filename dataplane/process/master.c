@@ -43,6 +43,7 @@
 #include "dataplane/process/request.h"
 #include "shared/clock.h"
 #include "shared/log.h"
+#include "shared/startup_memory.h"
 #include "shared/vec.h"
 
 enum { AGAIN_FIRST_MS = 100, AGAIN_MAX_MS = 5000, STEADY_MS = 10000 };
@@ -215,6 +216,7 @@ static void on_started(struct master *m, struct child *c)
         m->started(m->arg);
     m->ever_started = true;
     answer_asker(m, NULL);
+    sb_startup_memory_release();
 }
 
 static void take_word(struct master *m, struct child *c, const struct sb_word *w)

@@ -27,6 +27,7 @@
 #include "shared/clock.h"
 #include "shared/log.h"
 #include "shared/settings.h"
+#include "shared/startup_memory.h"
 
 /* How long connections stay that nobody asks on. After a reload they are served with what was
  * configured before, so that ends soon, too. */
@@ -110,6 +111,7 @@ static void take_over(struct server *server, const char *again)
         sb_warn("%s", err.text);
     sb_config_take_over(server->config, again[0] != '\0');
     sb_admin_open(server->admin);
+    sb_startup_memory_release();
     if (sb_channel_say(server->channel, SB_WORD_STARTED, NULL))
         sb_warn("the master is gone");
 }

@@ -97,8 +97,8 @@ static void hear_the_end(int fd)
     }
 }
 
-/* A connection from an address of its own: what ends here leaves its port in TIME_WAIT, and one address
- * has only some 28,000 of them, six seconds of fuzzing. */
+/* A connection from an address of its own: what ends here leaves its port in TIME_WAIT, and one
+ * address has only some 28,000 of them, six seconds of fuzzing. */
 static int connect_to(uint16_t port)
 {
     static uint16_t turn;

@@ -161,10 +161,10 @@ class Gateway:
                 found += [int(child) for child in text.split()]
         return found
 
-    def rss(self):
-        """Bytes of memory that they have resident."""
+    def rss(self, *pids):
+        """Bytes of memory that they have resident: all of its processes where none is named."""
         return sum(int(pathlib.Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-                   for pid in self.pids()) * resource.getpagesize()
+                   for pid in pids or self.pids()) * resource.getpagesize()
 
     @property
     def log_path(self):

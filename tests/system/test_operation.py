@@ -11,7 +11,7 @@ import pytest
 
 from gateway import Gateway
 from postgres import wait_until
-from programs import clean_env, program
+from programs import BUILD, clean_env, program
 from test_operation_reload import kong
 from wire import TIMEOUT, Answer, Client, Origin, config, get, ok
 
@@ -144,6 +144,16 @@ def test_warnings_at_the_start():
     g.settings["proxy_listen"] = f"127.0.0.1:{port} backlog={most + 1}"
     with g:
         assert f"backlog={most + 1} of 127.0.0.1:{port} is cut to {most}" in g.log()
+
+
+# -- memory ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(BUILD.name != "build", reason="a sanitizer has memory of its own")
+def test_four_workers_are_small(origin):
+    with Gateway(config=config(origin.port), nginx_worker_processes=4) as g:
+        assert g.rss(g.serving_pid) < 12 << 20
+        assert g.proxy("/").text == "hello"     # what was let go comes back
 
 
 # -- the command line --------------------------------------------------------------------------
