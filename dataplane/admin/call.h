@@ -23,6 +23,7 @@ enum sb_method { /* bits, for what an endpoint takes */
                  SB_DELETE = 32,
                  SB_OPTIONS = 64,
                  SB_OTHER = 128,
+                 SB_EVERY = 255, /* whatever is asked, the answer is one: OPTIONS and HEAD too */
 };
 
 enum { SB_SEGMENTS_MAX = 8, SB_PARAMS_MAX = 4, SB_ARGS_MAX = 1000 };

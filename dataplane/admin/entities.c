@@ -239,7 +239,7 @@ static bool read_tags(struct sb_entities *x, const struct sb_entity *kind,
         return refuse_tags(x, "invalid filter syntax");
     rest = arg->value;
     while (sb_str_split(&rest, separator, &tag)) {
-        if (!tag_is_legal(tag))
+        if (!tag_is_legal(tag) && !(page->ntags && !tag.len && !rest.len)) /* "a," may end so */
             return refuse_tags(x, "invalid filter syntax");
         if (page->ntags == TAGS_MAX)
             return refuse_tags(x, "cannot query more than 5 tags");

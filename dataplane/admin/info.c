@@ -17,7 +17,7 @@
 /* The release whose behaviour and schema this is: what decK and the ingress controller look at. */
 #define KONG_VERSION "3.9.1"
 
-enum { LEVEL_TIMEOUT_S = 60 };
+enum { LEVEL_TIMEOUT_S = 60, LEVEL_SECONDS_MAX = 1000000000 };
 
 static void set(struct sb_call *c, struct sb_value *object, const char *key, struct sb_value *v)
 {
@@ -392,23 +392,24 @@ static bool read_level(struct sb_call *c, enum sb_log_level *level, int64_t *ms)
     const char *name = sb_arena_cstr(c->arena, c->params[0]);
     const struct sb_value *given = sb_get(c->input, "timeout");
     const struct sb_arg *arg = sb_call_arg(c, "timeout");
+    struct sb_str text = sb_is(given, SB_V_STR) ? given->s
+                         : !given && arg        ? arg->value
+                                                : SB_STR("");
     double seconds = LEVEL_TIMEOUT_S;
-    bool fits = true;
 
-    if (given && sb_is(given, SB_V_STR)) /* a form's */
-        fits = sb_str_num(given->s, &seconds);
-    else if (given && (fits = sb_is_number(given)))
+    if (sb_is_number(given))
         seconds = sb_number(given);
-    else if (!given && arg)
-        fits = sb_str_num(arg->value, &seconds);
+    else if (!sb_str_num(text, &seconds))
+        seconds = LEVEL_TIMEOUT_S; /* what is no number counts for nothing */
+    seconds = ceil(seconds);
     if (c->node->dbless)
         sb_answer_message(c, 405, "cannot change log level when not using a database");
     else if (!sb_log_level_parse(name, level))
         sb_answer_message(c, 400, "unknown log level: %s", name);
-    else if (!fits || !(seconds >= 0))
+    else if (seconds < 0)
         sb_answer_message(c, 400, "timeout must be greater than or equal to 0");
     else {
-        *ms = (int64_t)(seconds * 1000);
+        *ms = (int64_t)fmin(seconds, LEVEL_SECONDS_MAX) * 1000;
         return true;
     }
     return false;
@@ -470,6 +471,12 @@ static void refuse_wasm(struct sb_call *c, const struct sb_endpoint *e)
     sb_answer_message(c, 400, "this endpoint is only available when wasm is enabled");
 }
 
+static void no_filter(struct sb_call *c, const struct sb_endpoint *e)
+{
+    (void)e;
+    sb_answer_message(c, 404, "Filter '%.*s' not found", SB_ARG(c->params[0]));
+}
+
 /* There is no cache of Kong's behind these: no key is in it, and all of it is purged. */
 static void no_cache(struct sb_call *c, const struct sb_endpoint *e)
 {
@@ -493,15 +500,17 @@ const struct sb_endpoint sb_info_endpoints[] = {
     {"/cache/{key}", SB_GET | SB_DELETE, no_cache},
     {"/clustering/data-planes", SB_GET, refuse_clustering},
     {"/clustering/status", SB_GET, refuse_clustering},
-    {"/filter-chains", SB_GET | SB_POST, refuse_wasm},
-    {"/filter-chains/{filter_chains}", SB_GET | SB_PUT | SB_PATCH | SB_DELETE, refuse_wasm},
-    {"/filter-chains/{filter_chains}/route", SB_GET | SB_PUT | SB_PATCH | SB_DELETE, refuse_wasm},
-    {"/filter-chains/{filter_chains}/service", SB_GET | SB_PUT | SB_PATCH | SB_DELETE, refuse_wasm},
-    {"/routes/{routes}/filter-chains", SB_GET | SB_POST, refuse_wasm},
-    {"/routes/{routes}/filter-chains/{filter_chains}", SB_GET | SB_PUT | SB_PATCH | SB_DELETE,
-     refuse_wasm},
-    {"/services/{services}/filter-chains", SB_GET | SB_POST, refuse_wasm},
-    {"/services/{services}/filter-chains/{filter_chains}", SB_GET | SB_PUT | SB_PATCH | SB_DELETE,
-     refuse_wasm},
+    {"/filter-chains", SB_EVERY, refuse_wasm},
+    {"/filter-chains/{filter_chains}", SB_EVERY, refuse_wasm},
+    {"/filter-chains/{filter_chains}/route", SB_EVERY, refuse_wasm},
+    {"/filter-chains/{filter_chains}/service", SB_EVERY, refuse_wasm},
+    {"/routes/{routes}/filter-chains", SB_EVERY, refuse_wasm},
+    {"/routes/{routes}/filter-chains/{filter_chains}", SB_EVERY, refuse_wasm},
+    {"/services/{services}/filter-chains", SB_EVERY, refuse_wasm},
+    {"/services/{services}/filter-chains/{filter_chains}", SB_EVERY, refuse_wasm},
+    {"/routes/{routes}/filters/all", SB_GET, refuse_wasm},
+    {"/routes/{routes}/filters/enabled", SB_GET, refuse_wasm},
+    {"/routes/{routes}/filters/disabled", SB_GET, refuse_wasm},
+    {"/schemas/filters/{name}", SB_GET, no_filter},
     {NULL},
 };

@@ -252,7 +252,7 @@ static void answer_options(struct sb_call *c, unsigned methods)
     };
     struct sb_str list = SB_STR("");
 
-    methods |= SB_OPTIONS | SB_HEAD;
+    methods |= SB_OPTIONS | (methods & SB_GET ? SB_HEAD : 0);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (methods & names[i].bit)
             list = sb_arena_printf(c->arena, "%.*s%s%s", SB_ARG(list), list.len ? ", " : "",
@@ -276,6 +276,8 @@ void sb_admin_answer(struct sb_call *c)
     e = find_endpoint(c);
     if (!e)
         sb_answer_not_found(c);
+    else if (e->methods == SB_EVERY)
+        e->handle(c, e);
     else if (method == SB_OPTIONS)
         answer_options(c, e->methods);
     else if (c->method == SB_HEAD && !(e->methods & SB_GET))

@@ -29,7 +29,7 @@ struct sb_admin_node {
 /* One URL pattern: "/services/{services}/routes". */
 struct sb_endpoint {
     const char *pattern;
-    unsigned methods; /* enum sb_method bits; HEAD and OPTIONS come by themselves */
+    unsigned methods; /* enum sb_method bits; OPTIONS comes by itself, HEAD with GET */
     void (*handle)(struct sb_call *c, const struct sb_endpoint *e);
     const struct sb_entity *kind;   /* the entities it is about */
     const struct sb_entity *parent; /* of nested ones: what the first parameter names */

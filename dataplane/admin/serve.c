@@ -81,25 +81,42 @@ static struct sb_str header(struct evhttp_request *req, const char *name)
     return value ? sb_str_c(value) : SB_STR("");
 }
 
+/* Path and query as they were sent: "//a" is a path, too. */
+static void split_target(const char *target, struct sb_str *path, struct sb_str *query)
+{
+    struct sb_str all = sb_str_c(target ? target : ""), scheme = SB_STR("://");
+    ptrdiff_t at = sb_str_starts(all, SB_STR("/")) ? -1 : sb_str_find(all, scheme, 0), mark;
+
+    if (at >= 0) {
+        ptrdiff_t slash = sb_str_chr(all, '/', (size_t)at + scheme.len);
+
+        all = slash < 0 ? SB_STR("") : sb_str_from(all, (size_t)slash);
+    }
+    mark = sb_str_chr(all, '?', 0);
+    *path = mark < 0 ? all : sb_str_first(all, (size_t)mark);
+    *query = mark < 0 ? SB_STR("") : sb_str_from(all, (size_t)mark + 1);
+}
+
 /* False when there are more arguments or segments than anyone needs. */
 static bool read_question(struct sb_call *c, struct evhttp_request *req)
 {
     struct evbuffer *in = evhttp_request_get_input_buffer(req);
-    const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
-    const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
-    const char *query = uri ? evhttp_uri_get_query(uri) : NULL;
     size_t len = evbuffer_get_length(in);
+    struct sb_str path, query;
 
+    split_target(evhttp_request_get_uri(req), &path, &query);
     c->method = method_of(evhttp_request_get_command(req));
     c->content_type = header(req, "Content-Type");
     c->origin = header(req, "Origin");
     c->request_headers = header(req, "Access-Control-Request-Headers");
     c->body = sb_str_n(len ? (const char *)evbuffer_pullup(in, -1) : "", len);
-    if (!sb_args_parse(c->arena, sb_str_c(query ? query : ""), &c->args, &c->nargs)) {
+    if (!sb_args_parse(c->arena, query, &c->args, &c->nargs)) {
         sb_answer_message(c, 400, "Too many arguments");
         return false;
     }
-    if (!sb_call_split_path(c, sb_str_c(path && *path ? path : "/"))) {
+    if (!path.len)
+        path = SB_STR("/");
+    if (path.p[0] != '/' || !sb_call_split_path(c, path)) {
         sb_answer_not_found(c);
         return false;
     }

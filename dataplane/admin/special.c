@@ -308,7 +308,7 @@ static void certificate(struct sb_call *c, const struct sb_endpoint *e)
 }
 
 const struct sb_endpoint sb_special_endpoints[] = {
-    {"/snis/{snis}/certificate", SB_POST | WHOLE, nothing_here},
+    {"/snis/{snis}/certificate", SB_EVERY, nothing_here},
     {"/consumers/{consumers}/acls/{acls}", WHOLE, acl},
     {"/tags", SB_GET | SB_POST, tags},
     {"/tags/{tags}", SB_GET, tags},

@@ -367,9 +367,9 @@ static void set_health(struct sb_call *c, const struct sb_endpoint *e)
 }
 
 const struct sb_endpoint sb_target_endpoints[] = {
-    {"/targets", SB_GET | SB_POST | WHOLE, nothing_here},
-    {"/targets/{targets}", SB_POST | WHOLE, nothing_here},
-    {"/targets/{targets}/upstream", SB_POST | WHOLE, nothing_here},
+    {"/targets", SB_EVERY, nothing_here},
+    {"/targets/{targets}", SB_EVERY, nothing_here},
+    {"/targets/{targets}/upstream", SB_EVERY, nothing_here},
     {"/upstreams/{upstreams}/health", SB_GET, health},
     {"/upstreams/{upstreams}/targets", SB_GET | SB_POST, targets},
     {"/upstreams/{upstreams}/targets/all", SB_GET, targets},

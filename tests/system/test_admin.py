@@ -347,6 +347,38 @@ def test_pages_cover_everything_once(migrated):
             assert len(seen) == len(set(seen)) == want and seen == sorted(seen)
 
 
+# method, path, status, and what the answer says: a message, what Allow lists, or names of entities.
+CORNERS = [
+    ("GET", "//services", 404, "Not found"),
+    ("GET", "/services/s//", 404, "Not found"),
+    ("OPTIONS", "/cache", 204, "DELETE, OPTIONS"),
+    ("OPTIONS", "/schemas/services/validate", 204, "OPTIONS, POST"),
+    ("OPTIONS", "/services/s", 204, "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
+    ("OPTIONS", "/targets", 404, "Not found"),
+    ("OPTIONS", "/snis/x/certificate", 404, "Not found"),
+    ("OPTIONS", "/filter-chains", 400, "this endpoint is only available when wasm is enabled"),
+    ("DELETE", "/filter-chains", 400, "this endpoint is only available when wasm is enabled"),
+    ("GET", "/routes/r/filters/all", 400, "this endpoint is only available when wasm is enabled"),
+    ("GET", "/schemas/filters/x", 404, "Filter 'x' not found"),
+    ("PUT", "/debug/node/log-level/debug?timeout=-1", 400,
+     "timeout must be greater than or equal to 0"),
+    ("PUT", "/debug/node/log-level/info?timeout=soon", 200, "log level is already info"),
+    ("GET", "/services?tags=a,", 200, []),
+    ("GET", "/services?tags=a/", 200, ["s"]),
+    ("GET", "/services?tags=,a", 400, "invalid option (tags: invalid filter syntax)"),
+]
+
+
+def test_corners_of_the_protocol(gateway):
+    made(gateway.admin("POST", "/services", json={"name": "s", "host": "a", "tags": ["a"]}))
+    for method, path, status, says in CORNERS:
+        answer = gateway.admin(method, path)
+        said = answer.headers.get("Allow") or answer.json().get("message")
+        if said is None:
+            said = [row["name"] for row in answer.json()["data"]]
+        assert (answer.status_code, said) == (status, says), (method, path)
+
+
 def test_the_log_level_is_lent(gateway):
     assert gateway.admin("GET", "/debug/node/log-level").json() == {"message": "log level: info"}
     assert gateway.admin("PUT", "/debug/node/log-level/debug?timeout=1").status_code == 200
