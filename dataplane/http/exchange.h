@@ -261,6 +261,8 @@ void sb_debug_headers(struct sb_exchange *x, struct sb_gather *g);
 /* The whole of x->answer, with x->status. False: it does not fit, or a body filter broke. */
 bool sb_answer_gather(struct sb_exchange *x, struct sb_gather *g);
 struct sb_str sb_status_text(int status);
+
+/* changes.c: headers that plugins change. */
 /* A header that stays until the exchange ends. */
 void sb_exchange_add_change(struct sb_exchange *x, struct sb_header_change **list,
                             struct sb_str name, struct sb_str value);

@@ -121,11 +121,33 @@ static struct sb_str keep(struct sb_exchange *x, struct sb_str s)
 struct sb_str sb_exchange_upstream_header(const struct sb_exchange *x, struct sb_str name)
 {
     const struct sb_header_change *c = sb_change_find(x->request_changes, name);
+    struct sb_str value;
 
     if (x->up.host.p && sb_str_ieq(name, SB_STR("host")))
         return x->up.host;
+    value = c ? c->value : sb_http_find(&x->req, name);
+    for (c = x->request_changes; c && !value.p; c = c->next)
+        if (c->add && sb_str_ieq(c->name, name))
+            value = c->value;
+    return value;
+}
 
-    return c ? c->value : sb_http_find(&x->req, name);
+void sb_exchange_each_upstream_header(const struct sb_exchange *x,
+                                      bool (*fn)(void *arg, struct sb_str name,
+                                                 struct sb_str value),
+                                      void *arg)
+{
+    for (size_t i = 0; i < x->req.nheaders; i++) {
+        const struct sb_router_header *h = &x->req.headers[i];
+        bool host = x->up.host.p && x->req.ids[i] == SB_H_HOST;
+
+        if (!sb_change_find(x->request_changes, h->name) &&
+            !fn(arg, h->name, host ? x->up.host : h->value))
+            return;
+    }
+    for (const struct sb_header_change *c = x->request_changes; c; c = c->next)
+        if (c->value.p && !fn(arg, c->name, c->value))
+            return;
 }
 
 void sb_exchange_set_upstream_method(struct sb_exchange *x, struct sb_str method)

@@ -152,13 +152,20 @@ SB_MUST enum sb_rc sb_exchange_body(struct sb_exchange *x, size_t max, struct sb
 
 /* What goes on to the upstream, in access (headers, query and method in rewrite, too). Setting
  * replaces all of that name, value p NULL removes; copied. Host may be set like any other; what the
- * gateway itself writes (X-Forwarded-*, Via, Connection, framing) stays its own. */
+ * gateway itself writes (X-Forwarded-*, Via, Connection, framing) stays its own. Control characters
+ * are escaped, here and in headers of responses: values may come from the request. */
 void sb_exchange_set_upstream_header(struct sb_exchange *x, struct sb_str name,
                                      struct sb_str value);
 void sb_exchange_add_upstream_header(struct sb_exchange *x, struct sb_str name,
                                      struct sb_str value);
 /* The header as the upstream will see it now: changed, else as the client sent it. */
 struct sb_str sb_exchange_upstream_header(const struct sb_exchange *x, struct sb_str name);
+/* Calls fn for every header as it stands now, until it says false: the client's in the order
+ * received, then what plugins set; with Host, and without what they removed. */
+void sb_exchange_each_upstream_header(const struct sb_exchange *x,
+                                      bool (*fn)(void *arg, struct sb_str name,
+                                                 struct sb_str value),
+                                      void *arg);
 void sb_exchange_set_upstream_method(struct sb_exchange *x, struct sb_str method);
 /* In place of the path that the route makes, escaped as it should be sent, with its leading slash;
  * and of the query, without "?" ("" : none). */
