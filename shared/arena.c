@@ -195,6 +195,16 @@ char *sb_arena_cstr(struct sb_arena *arena, struct sb_str s)
     return p;
 }
 
+struct sb_str sb_arena_lower(struct sb_arena *arena, struct sb_str s)
+{
+    char *copy = sb_arena_cstr(arena, s);
+
+    for (size_t i = 0; i < s.len; i++)
+        if (copy[i] >= 'A' && copy[i] <= 'Z')
+            copy[i] |= 0x20;
+    return sb_str_n(copy, s.len);
+}
+
 struct sb_str sb_arena_str(struct sb_arena *arena, struct sb_str s)
 {
     return (struct sb_str){sb_arena_cstr(arena, s), s.len};

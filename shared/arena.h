@@ -33,6 +33,7 @@ void *sb_arena_zero(struct sb_arena *arena, size_t len);
 /* Copies; the results are followed by a NUL that len does not count. */
 struct sb_str sb_arena_str(struct sb_arena *arena, struct sb_str s);
 char *sb_arena_cstr(struct sb_arena *arena, struct sb_str s);
+struct sb_str sb_arena_lower(struct sb_arena *arena, struct sb_str s); /* ASCII in lower case */
 struct sb_str sb_arena_printf(struct sb_arena *arena, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 struct sb_str sb_arena_vprintf(struct sb_arena *arena, const char *fmt, va_list ap)

@@ -1,6 +1,7 @@
 #include "dataplane/plugins/auth_body.h"
 
 #include "dataplane/plugins/args.h"
+#include "dataplane/plugins/multipart.h"
 #include "shared/json.h"
 
 enum sb_rc sb_auth_body_get(struct sb_exchange *x, struct sb_auth_body *out)
@@ -88,89 +89,22 @@ static struct sb_str json_without(struct sb_arena *a, struct sb_str text, struct
 /* -- multipart ----------------------------------------------------------------------------------
  */
 
-/* The parameter of a header: boundary=X, name="x". p NULL: it has none. */
-static struct sb_str parameter(struct sb_str header, struct sb_str name)
-{
-    struct sb_str piece;
-
-    while (header.len && sb_str_split(&header, ';', &piece)) {
-        piece = sb_str_trim(piece);
-        if (piece.len <= name.len || piece.p[name.len] != '=' ||
-            !sb_str_ieq(sb_str_first(piece, name.len), name))
-            continue;
-        piece = sb_str_from(piece, name.len + 1);
-        if (piece.len >= 2 && piece.p[0] == '"' && piece.p[piece.len - 1] == '"')
-            piece = sb_str_n(piece.p + 1, piece.len - 2);
-        return piece;
-    }
-    return (struct sb_str){0};
-}
-
-/* The name of a part, from its head, and what it holds. */
-static bool part_field(struct sb_str part, struct sb_str *name, struct sb_str *value)
-{
-    ptrdiff_t end = sb_str_find(part, SB_STR("\r\n\r\n"), 0);
-    struct sb_str head, line, disposition = SB_STR("content-disposition:");
-
-    if (end < 0)
-        return false;
-    head = sb_str_first(part, (size_t)end);
-    *value = sb_str_from(part, (size_t)end + 4);
-    while (head.len && sb_str_split(&head, '\n', &line)) {
-        line = sb_str_trim(line);
-        if (!sb_str_ieq(sb_str_first(line, disposition.len), disposition))
-            continue;
-        *name = parameter(line, SB_STR("name"));
-        return name->p != NULL;
-    }
-    return false;
-}
-
-/* The next part, from behind its boundary to before the next one; *at moves on. whole: with its
- * boundary line, ready to be cut out. False at the end. */
-static bool part_next(struct sb_str text, struct sb_str mark, size_t *at, struct sb_str *part,
-                      struct sb_str *whole)
-{
-    ptrdiff_t begin = sb_str_find(text, mark, *at), next;
-    size_t head;
-
-    if (begin < 0)
-        return false;
-    head = (size_t)begin + mark.len;
-    if (sb_str_starts(sb_str_from(text, head), SB_STR("--")))
-        return false;
-    next = sb_str_find(text, mark, head);
-    if (next < 0)
-        return false;
-    *at = (size_t)next;
-    *whole = sb_str_n(text.p + begin, (size_t)(next - begin));
-    *part = sb_str_from(*whole, mark.len + 2);
-    if (sb_str_ends(*part, SB_STR("\r\n")))
-        part->len -= 2;
-    return true;
-}
-
-static struct sb_str boundary_mark(struct sb_arena *a, struct sb_str type)
-{
-    struct sb_str boundary = parameter(type, SB_STR("boundary"));
-
-    return boundary.len ? sb_arena_printf(a, "--%.*s", SB_ARG(boundary)) : (struct sb_str){0};
-}
-
 static enum sb_auth_field multipart_find(struct sb_arena *a, const struct sb_auth_body *body,
                                          struct sb_str name, struct sb_str *value)
 {
-    struct sb_str mark = boundary_mark(a, body->type), part, whole, found_name, found_value;
+    struct sb_str mark = sb_part_mark(a, body->type);
     enum sb_auth_field found = SB_FIELD_ABSENT;
+    struct sb_part part;
     size_t at = 0;
+    bool ended;
 
-    while (mark.len && part_next(body->text, mark, &at, &part, &whole)) {
-        if (!part_field(part, &found_name, &found_value) || !sb_str_eq(found_name, name))
+    while (mark.len && sb_part_next(body->text, mark, &at, &part, &ended)) {
+        if (!part.name.p || !sb_str_eq(part.name, name))
             continue;
         if (found != SB_FIELD_ABSENT)
             return SB_FIELD_REPEATED;
         found = SB_FIELD_TEXT;
-        *value = found_value;
+        *value = part.value;
     }
     return found;
 }
@@ -178,18 +112,20 @@ static enum sb_auth_field multipart_find(struct sb_arena *a, const struct sb_aut
 static struct sb_str multipart_without(struct sb_arena *a, const struct sb_auth_body *body,
                                        struct sb_str name)
 {
-    struct sb_str mark = boundary_mark(a, body->type), part, whole, found_name, value;
+    struct sb_str mark = sb_part_mark(a, body->type);
+    struct sb_part part;
     char *out = sb_arena_alloc(a, body->text.len + 1);
     size_t at = 0, from = 0, n = 0;
+    bool ended;
 
-    while (mark.len && part_next(body->text, mark, &at, &part, &whole)) {
-        size_t upto = (size_t)(whole.p - body->text.p);
+    while (mark.len && sb_part_next(body->text, mark, &at, &part, &ended)) {
+        size_t upto = (size_t)(part.whole.p - body->text.p);
 
-        if (!part_field(part, &found_name, &value) || !sb_str_eq(found_name, name))
+        if (!part.name.p || !sb_str_eq(part.name, name))
             continue;
         memcpy(out + n, body->text.p + from, upto - from);
         n += upto - from;
-        from = upto + whole.len;
+        from = upto + part.whole.len;
     }
     memcpy(out + n, body->text.p + from, body->text.len - from);
     return sb_str_n(out, n + body->text.len - from);

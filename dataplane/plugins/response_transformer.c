@@ -9,6 +9,7 @@
  */
 #include "dataplane/plugins/bundled.h"
 #include "dataplane/plugins/plugin.h"
+#include "dataplane/plugins/transform.h"
 #include "shared/buf.h"
 #include "shared/json.h"
 #include "shared/log.h"
@@ -18,7 +19,7 @@ enum { BODY_MAX = 64 << 20 };
 enum cast { CAST_STRING, CAST_BOOLEAN, CAST_NUMBER };
 
 struct rule {
-    struct sb_str name, value; /* value p NULL: there was no ':' */
+    struct sb_str name, value; /* value p NULL: there is none */
     enum cast cast;
 };
 
@@ -27,32 +28,12 @@ struct rules {
     size_t count;
 };
 
-enum verb { REMOVE, RENAME, REPLACE, ADD, APPEND, VERBS };
-static const char *const verbs[VERBS] = {"remove", "rename", "replace", "add", "append"};
-
 struct config {
-    struct rules headers[VERBS], json[VERBS];
+    struct rules headers[SB_VERBS], json[SB_VERBS];
     bool wants_json;
 };
 
 /* -- compiling -------------------------------------------------------------------------------- */
-
-/* "name:value": further colons right behind the first do not count. */
-static struct rule rule_of(struct sb_arena *a, struct sb_str text)
-{
-    ptrdiff_t colon = sb_str_chr(text, ':', 0);
-    struct rule r = {.name = text};
-    size_t at;
-
-    if (colon >= 0) {
-        r.name = sb_str_first(text, (size_t)colon);
-        for (at = (size_t)colon; at < text.len && text.p[at] == ':'; at++)
-            ;
-        r.value = sb_arena_str(a, sb_str_from(text, at));
-    }
-    r.name = sb_arena_str(a, r.name);
-    return r;
-}
 
 static enum cast cast_of(const struct sb_value *types, uint32_t i)
 {
@@ -74,8 +55,9 @@ static struct rules rules_of(struct sb_arena *a, const struct sb_value *lists, c
         return (struct rules){0};
     items = SB_NEW_N(a, struct rule, list->count);
     for (uint32_t i = 0; i < list->count; i++) {
-        items[i] = rule_of(a, list->items[i]->s);
-        items[i].cast = cast_of(types, i);
+        struct sb_rule r = sb_rule_of(a, list->items[i]->s);
+
+        items[i] = (struct rule){r.name, r.value, cast_of(types, i)};
     }
     return (struct rules){items, list->count};
 }
@@ -85,8 +67,8 @@ static enum sb_rc compile(const struct sb_plugin_source *in, const void **out, s
     struct config *c = SB_NEW(in->arena, struct config);
 
     (void)err;
-    for (int v = 0; v < VERBS; v++) {
-        const struct sb_value *lists = sb_get(in->config, verbs[v]);
+    for (int v = 0; v < SB_VERBS; v++) {
+        const struct sb_value *lists = sb_get(in->config, sb_verbs[v]);
 
         c->headers[v] = rules_of(in->arena, lists, "headers");
         c->json[v] = rules_of(in->arena, lists, "json");
@@ -117,26 +99,26 @@ static bool move(void *arg, struct sb_str value)
     return true;
 }
 
-static void apply(struct sb_exchange *x, enum verb verb, const struct rule *r, bool there)
+static void apply(struct sb_exchange *x, enum sb_verb verb, const struct rule *r, bool there)
 {
     struct moving m = {x, r->value, false};
 
     switch (verb) {
-    case REMOVE:
+    case SB_REMOVE:
         sb_exchange_set_response_header(x, r->name, (struct sb_str){0});
         break;
-    case RENAME:
+    case SB_RENAME:
         if (!there || !r->value.p)
             break;
         sb_exchange_each_response_header(x, r->name, move, &m);
         if (!sb_str_ieq(r->name, r->value))
             sb_exchange_set_response_header(x, r->name, (struct sb_str){0});
         break;
-    case REPLACE:
+    case SB_REPLACE:
         if (there && r->value.p)
             sb_exchange_set_response_header(x, r->name, r->value);
         break;
-    case ADD:
+    case SB_ADD:
         if (!there && r->value.p)
             sb_exchange_set_response_header(x, r->name, r->value);
         break;
@@ -151,18 +133,18 @@ static void change_headers(struct sb_exchange *x, const struct config *c)
     size_t total = 0, n = 0;
     bool *there;
 
-    for (int v = 0; v < VERBS; v++)
+    for (int v = 0; v < SB_VERBS; v++)
         total += c->headers[v].count;
     if (total == 0)
         return;
     there = SB_NEW_N(sb_exchange_arena(x), bool, total);
-    for (int v = 0; v < VERBS; v++)
+    for (int v = 0; v < SB_VERBS; v++)
         for (size_t i = 0; i < c->headers[v].count; i++)
             there[n++] = sb_exchange_response_header(x, c->headers[v].items[i].name).p != NULL;
     n = 0;
-    for (int v = 0; v < VERBS; v++)
+    for (int v = 0; v < SB_VERBS; v++)
         for (size_t i = 0; i < c->headers[v].count; i++)
-            apply(x, (enum verb)v, &c->headers[v].items[i], there[n++]);
+            apply(x, (enum sb_verb)v, &c->headers[v].items[i], there[n++]);
 }
 
 /* application/json or a type that ends in +json, perhaps with parameters; of several, any. */
@@ -194,48 +176,17 @@ static struct sb_value *cast(struct sb_arena *a, const struct rule *r)
     return sb_value_str(a, r->value);
 }
 
-static void append(struct sb_arena *a, struct sb_value *body, struct sb_str name,
-                   struct sb_value *value)
-{
-    struct sb_value *old = sb_object_get(body, name), *list;
-
-    if (sb_is(old, SB_V_ARRAY)) {
-        sb_array_push(a, old, value);
-        return;
-    }
-    list = sb_value_array(a);
-    if (sb_is(old, SB_V_STR))
-        sb_array_push(a, list, old);
-    sb_array_push(a, list, value);
-    sb_object_set(a, body, name, list);
-}
-
-static void change_member(struct sb_arena *a, struct sb_value *body, enum verb verb,
+static void change_member(struct sb_arena *a, struct sb_value *body, enum sb_verb verb,
                           const struct rule *r)
 {
-    struct sb_value *old = sb_object_get(body, r->name), *value;
-    bool truthy = old && !(sb_is(old, SB_V_BOOL) && !old->b);
+    struct sb_value *value;
 
-    if (verb == REMOVE) {
-        sb_object_remove(body, r->name);
-        return;
-    }
-    if (!r->value.p)
-        return;
-    if (verb == RENAME) {
-        if (!old)
-            return;
-        sb_object_remove(body, r->name);
-        sb_object_set(a, body, r->value, old);
-        return;
-    }
-    value = cast(a, r);
-    if (!value)
-        return;
-    if (verb == APPEND)
-        append(a, body, r->name, value);
-    else if (truthy == (verb == REPLACE))
-        sb_object_set(a, body, r->name, value);
+    if (verb == SB_REMOVE)
+        (void)sb_object_remove(body, r->name);
+    else if (verb == SB_RENAME && r->value.p)
+        (void)sb_member_rename(a, body, r->name, r->value);
+    else if (r->value.p && (value = cast(a, r)))
+        (void)sb_member_change(a, body, verb, r->name, value);
 }
 
 /* The changed text; the text itself when it is no JSON object. */
@@ -251,9 +202,9 @@ static struct sb_str change_body(struct sb_exchange *x, const struct config *c, 
                 SB_ARG(sb_exchange_request_id(x)));
         return text;
     }
-    for (int v = 0; v < VERBS; v++)
+    for (int v = 0; v < SB_VERBS; v++)
         for (size_t i = 0; i < c->json[v].count; i++)
-            change_member(a, body, (enum verb)v, &c->json[v].items[i]);
+            change_member(a, body, (enum sb_verb)v, &c->json[v].items[i]);
     return sb_json_text(a, body, SB_JSON_SLASH);
 }
 

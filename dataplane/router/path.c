@@ -184,6 +184,14 @@ static void put(struct writer *w, struct sb_str s)
     }
 }
 
+size_t sb_path_escape(struct sb_str path, char *out)
+{
+    struct writer w = {.p = out, .cap = 3 * path.len};
+
+    put(&w, path);
+    return w.len;
+}
+
 static bool ends_with_slash(struct sb_str s)
 {
     return s.len && s.p[s.len - 1] == '/';

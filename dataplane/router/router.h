@@ -84,6 +84,10 @@ size_t sb_router_captures(const struct sb_router_match *m, struct sb_str path,
  * only when there is something to do. */
 bool sb_path_normalise(struct sb_str path, char *out, size_t *len);
 
+/* As paths are escaped on the way to the upstream: what is reserved in URIs, and '%', stays. out
+ * has room for three times path.len; returns how much of it was written. */
+size_t sb_path_escape(struct sb_str path, char *out);
+
 /* Is this route's expression, or what stands for its attributes, right? flavor points to an enum
  * sb_router_flavor (sb_schema_ctx.route_compiles has this shape). Not for the flavor traditional,
  * whose rules are the schema's alone. The message is what Kong puts behind "Router Expression

@@ -23,6 +23,19 @@ static void read_args(struct sb_arena *a, struct sb_str text)
     sb_assert(len <= text.len);
 }
 
+/* What was read, written and read again is the same. */
+static void read_all(struct sb_arena *a, struct sb_str text)
+{
+    struct sb_value *once, *twice;
+
+    if (sb_args_object(a, text, &once))
+        return;
+    sb_assert(sb_args_object(a, sb_args_text(a, once), &twice) == SB_OK);
+    sb_assert(sb_value_equal(once, twice));
+    sb_assert(sb_args_object(a, sb_args_text_sorted(a, once), &twice) == SB_OK);
+    sb_assert(sb_value_equal(once, twice));
+}
+
 static void read_reference(struct sb_arena *a, struct sb_str text)
 {
     struct sb_secret_ref ref;
@@ -44,6 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     memcpy(buf, data, size);
     read_args(a, sb_str_n(buf, head));
+    read_all(a, sb_str_n(buf, size));
     read_reference(a, sb_str_n(buf, size));
     free(buf);
     sb_arena_free(a);
