@@ -325,6 +325,27 @@ enum sb_cached sb_cache_get(struct sb_cache *c, const struct sb_lookup_key *key,
     return cached;
 }
 
+bool sb_cache_brought(struct sb_cache *c, const struct sb_lookup_key *key, int64_t now_ms,
+                      struct sb_rows **rows)
+{
+    struct shard *s = shard_of(c, key);
+    enum sb_cached cached;
+    struct sb_rows **at;
+    struct absent *a;
+    bool brought;
+
+    if (atomic_load_explicit(&c->closed, memory_order_acquire))
+        return false;
+    pthread_mutex_lock(&s->lock);
+    at = find_locked(c, s, key);
+    cached = *at ? get_rows_locked(c, s, at, now_ms) : SB_CACHED_NOT;
+    *rows = cached == SB_CACHED_ROWS ? sb_rows_hold(*at) : NULL;
+    a = cached == SB_CACHED_NOT ? find_absent_locked(c, s, key) : NULL;
+    brought = *rows || (a && !is_over(c, a, now_ms));
+    pthread_mutex_unlock(&s->lock);
+    return brought;
+}
+
 /* -- storing -- */
 
 struct sb_cache_ticket sb_cache_ask(struct sb_cache *c, const struct sb_lookup_key *key)

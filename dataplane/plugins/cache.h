@@ -54,6 +54,11 @@ enum sb_cached {
 enum sb_cached sb_cache_get(struct sb_cache *c, const struct sb_lookup_key *key, int64_t now_ms,
                             struct sb_rows **rows);
 
+/* Whether somebody has brought the answer since a look that found nothing: true, rows as above or
+ * NULL for absent. Not counted as a look-up. */
+bool sb_cache_brought(struct sb_cache *c, const struct sb_lookup_key *key, int64_t now_ms,
+                      struct sb_rows **rows);
+
 struct sb_cache_ticket {
     uint64_t all, added, changed;
     uint32_t stamp;

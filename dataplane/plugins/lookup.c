@@ -1,8 +1,14 @@
 /* lookup.c - see lookup.h.
  *
- * (I1) A flight is in its source's queue, or in the pipeline; only while its answer may still be
- * stored do others join it: who asks after an invalidation was read gets an answer from after it.
- * (I2) A flight outlives its askers, who may leave at any time, and they never outlive it.
+ *     QUEUED --its turn--> FLYING in the pipeline ---------------> end
+ *        ^  \-------------> BEHIND the flight of another worker --^
+ *        '--- that one failed, and there is time left ---'
+ *
+ * (I1) Who waits for his turn waits in the queue of his own source, behind nobody else's: queued
+ * flights are joined within a source only. Others are joined while their answer may still be
+ * stored: who asks after an invalidation was read gets an answer from after it. (I2) A flight
+ * outlives its askers, who may leave at any time, and they never outlive it. One that is queued
+ * goes with its last asker: queues hold no more than open exchanges ask for.
  */
 #include "dataplane/plugins/lookup.h"
 
@@ -20,22 +26,26 @@
 enum { SOURCES = 256, TABLE = 1024, SWEEP_MS = 500, TELL_MS = 10000, STATEMENT_MS = 5000 };
 
 struct source {
-    struct sb_flight *first, **last; /* that wait, oldest first */
+    struct sb_flight *first, **last; /* that are queued, oldest first */
     unsigned waiting, flying;
     struct source *next; /* in the ring of those whose turn will come */
     bool in_ring;
 };
 
+enum where { QUEUED, FLYING, BEHIND };
+
 struct sb_flight {
     struct sb_pg_task task; /* first */
+    struct sb_claim claim;
     struct sb_lookups *l;
-    struct sb_flight *chain; /* of the table */
-    struct sb_flight *behind;
-    struct sb_flight *next, **link; /* all of the worker */
+    enum where where;
+    struct sb_flight *chain;              /* of the table */
+    struct sb_flight *after, **in_source; /* in the queue of its source */
+    struct sb_flight *next, **link;       /* all of the worker */
     struct source *source;
-    struct sb_lookup_key key;
-    struct sb_cache_ticket ticket, consumer_ticket;
-    int64_t until_ms; /* while it waits */
+    struct sb_cache_ticket consumer_ticket;
+    int64_t until_ms;    /* while it is queued */
+    int64_t deadline_ms; /* from its first turn on */
     struct sb_asker *askers;
     char value[];
 };
@@ -44,6 +54,7 @@ struct sb_lookups {
     const struct sb_credentials *shared;
     struct event_base *base;
     struct sb_pg_async *reader, *writer;
+    struct sb_claim_box *box;
     struct sb_arena *scratch;
     struct event *sweep;
     struct sb_flight *table[TABLE];
@@ -78,7 +89,7 @@ static struct source *source_of(struct sb_lookups *l, struct sb_str ip)
 
     if (ip.len < sizeof text)
         memcpy(text, ip.p, ip.len);
-    if (inet_pton(AF_INET6, text, &six) == 1)
+    if (inet_pton(AF_INET6, text, &six) == 1 && !IN6_IS_ADDR_V4MAPPED(&six))
         ip = sb_str_n((const char *)&six, 8);
     return &l->sources[sb_str_hash(ip, l->seed) % SOURCES];
 }
@@ -117,32 +128,68 @@ static struct source *next_source(struct sb_lookups *l)
     return s;
 }
 
+static void enter_queue(struct sb_flight *f, struct sb_flight **at)
+{
+    struct source *s = f->source;
+
+    f->where = QUEUED;
+    f->after = *at;
+    f->in_source = at;
+    if (f->after)
+        f->after->in_source = &f->after;
+    else
+        s->last = &f->after;
+    *at = f;
+    s->waiting++;
+    enter_ring(f->l, s);
+}
+
+static void leave_queue(struct sb_flight *f)
+{
+    struct source *s = f->source;
+
+    *f->in_source = f->after;
+    if (f->after)
+        f->after->in_source = f->in_source;
+    else
+        s->last = f->in_source;
+    f->in_source = NULL;
+    s->waiting--;
+}
+
 static struct sb_flight *take_waiting(struct source *s)
 {
     struct sb_flight *f = s->first;
 
-    s->first = f->behind;
-    if (!s->first)
-        s->last = &s->first;
-    s->waiting--;
+    leave_queue(f);
     return f;
 }
 
 /* -- flights -- */
 
-static struct sb_flight **find(struct sb_lookups *l, const struct sb_lookup_key *key)
+static struct sb_flight **bucket_of(struct sb_lookups *l, const struct sb_lookup_key *key)
 {
-    struct sb_flight **at = &l->table[key->hash[0] >> 8 & (TABLE - 1)];
+    return &l->table[key->hash[0] >> 8 & (TABLE - 1)];
+}
 
-    while (*at && !sb_lookup_key_eq(&(*at)->key, key))
-        at = &(*at)->chain;
-    return at;
+/* One whose answer will do, and that waits for no one else's turn. */
+static struct sb_flight *find(struct sb_lookups *l, const struct sb_lookup_key *key,
+                              const struct source *s)
+{
+    for (struct sb_flight *f = *bucket_of(l, key); f; f = f->chain) {
+        if (!sb_lookup_key_eq(&f->claim.key, key))
+            continue;
+        if (f->where == QUEUED ? f->source == s
+                               : sb_cache_valid(l->shared->cache, key, &f->claim.ticket))
+            return f;
+    }
+    return NULL;
 }
 
 /* Nobody can join it any more. */
 static void leave_table(struct sb_flight *f)
 {
-    struct sb_flight **at = &f->l->table[f->key.hash[0] >> 8 & (TABLE - 1)];
+    struct sb_flight **at = bucket_of(f->l, &f->claim.key);
 
     while (*at && *at != f)
         at = &(*at)->chain;
@@ -160,14 +207,34 @@ static void join(struct sb_flight *f, struct sb_asker *a)
     f->askers = a;
 }
 
-void sb_asker_leave(struct sb_asker *a)
+static void unlink_asker(struct sb_asker *a)
 {
-    if (!a->flight)
-        return;
     *a->link = a->next;
     if (a->next)
         a->next->link = a->link;
     a->flight = NULL;
+}
+
+static void free_flight(struct sb_flight *f)
+{
+    *f->link = f->next;
+    if (f->next)
+        f->next->link = f->link;
+    free(f);
+}
+
+void sb_asker_leave(struct sb_asker *a)
+{
+    struct sb_flight *f = a->flight;
+
+    if (!f)
+        return;
+    unlink_asker(a);
+    if (f->askers || f->where != QUEUED || !f->in_source)
+        return;
+    leave_queue(f);
+    leave_table(f);
+    free_flight(f);
 }
 
 /* Tells all, and frees it. An asker who is told may make others leave. */
@@ -179,15 +246,20 @@ static void end_flight(struct sb_flight *f, enum sb_rc rc, struct sb_rows *rows,
     while (f->askers) {
         struct sb_asker *a = f->askers;
 
-        sb_asker_leave(a);
+        unlink_asker(a);
         a->answered(a, rc, rows, consumer);
     }
     sb_rows_drop(rows);
     sb_rows_drop(consumer);
-    *f->link = f->next;
-    if (f->next)
-        f->next->link = f->link;
-    free(f);
+    free_flight(f);
+}
+
+/* One that has a claim: first the other workers. */
+static void settle(struct sb_flight *f, enum sb_rc rc, struct sb_rows *rows,
+                   struct sb_rows *consumer)
+{
+    sb_claim_settle(&f->claim, rc, rows, consumer);
+    end_flight(f, rc, rows, consumer);
 }
 
 static void fly(struct sb_lookups *l);
@@ -206,7 +278,7 @@ static enum sb_rc read_consumer(struct sb_flight *f, const struct sb_pg_rows *ro
                                 struct sb_rows **out, struct sb_err *err)
 {
     struct sb_lookups *l = f->l;
-    int first = sb_row_width(sb_lookup_entity(f->key.by));
+    int first = sb_row_width(sb_lookup_entity(f->claim.key.by));
     int64_t now_ms = sb_clock_ms();
     struct sb_lookup_key key;
     struct sb_value *value;
@@ -230,9 +302,9 @@ static enum sb_rc read_rows(struct sb_flight *f, const struct sb_pg_rows *result
                             struct sb_rows **out, struct sb_rows **consumer, struct sb_err *err)
 {
     struct sb_lookups *l = f->l;
-    const struct sb_entity *entity = sb_lookup_entity(f->key.by);
-    const struct sb_lookup_kind *kind = sb_lookup_kind(f->key.by);
-    struct sb_row_values values = {.by = f->key.by};
+    const struct sb_entity *entity = sb_lookup_entity(f->claim.key.by);
+    const struct sb_lookup_kind *kind = sb_lookup_kind(f->claim.key.by);
+    struct sb_row_values values = {.by = f->claim.key.by};
     struct sb_pg_rows rows = *result;
 
     values.values = SB_NEW_N(l->scratch, const struct sb_value *, rows.count);
@@ -278,29 +350,28 @@ static void on_done(struct sb_pg_task *task, enum sb_rc rc, const struct sb_pg_r
     if (rc)
         tell(l, why);
     else
-        sb_cache_put(l->shared->cache, &f->key, &f->ticket, rows, sb_clock_ms());
+        sb_cache_put(l->shared->cache, &f->claim.key, &f->claim.ticket, rows, sb_clock_ms());
     fly(l);
-    end_flight(f, rc ? SB_UNAVAILABLE : SB_OK, rows, consumer);
+    settle(f, rc ? SB_UNAVAILABLE : SB_OK, rows, consumer);
 }
 
 /* -- asking -- */
 
-static bool take_off(struct sb_flight *f)
+static bool send_off(struct sb_flight *f)
 {
     struct sb_lookups *l = f->l;
-    const struct sb_lookup_kind *kind = sb_lookup_kind(f->key.by);
+    enum sb_lookup by = f->claim.key.by;
 
     f->task = (struct sb_pg_task){
-        .sql = l->shared->sql[f->key.by],
-        .statement = (int)f->key.by,
+        .sql = l->shared->sql[by],
+        .statement = (int)by,
         .params = {f->value},
         .nparams = 1,
         .may_repeat = true,
-        .deadline_ms = sb_clock_ms() + statement_ms(&l->shared->reader),
+        .deadline_ms = f->deadline_ms,
         .done = on_done,
     };
-    f->ticket = sb_cache_ask(l->shared->cache, &f->key);
-    if (kind->brings_consumer)
+    if (sb_lookup_kind(by)->brings_consumer)
         f->consumer_ticket = sb_cache_ask_any(l->shared->cache, SB_CONSUMER_BY_ID);
     if (sb_pg_async_send(l->reader, &f->task))
         return false;
@@ -309,17 +380,53 @@ static bool take_off(struct sb_flight *f)
     return true;
 }
 
+/* Its turn. Another worker may be asking, or has brought the answer while it was queued. */
+static void take_off(struct sb_flight *f)
+{
+    struct sb_lookups *l = f->l;
+    struct sb_rows *rows = NULL;
+
+    if (!f->deadline_ms)
+        f->deadline_ms = sb_clock_ms() + statement_ms(&l->shared->reader);
+    if (!sb_claim_take(&f->claim, l->box)) {
+        f->where = BEHIND;
+        count(&l->stats.joined);
+        return;
+    }
+    f->where = FLYING;
+    if (sb_cache_brought(l->shared->cache, &f->claim.key, sb_clock_ms(), &rows))
+        settle(f, SB_OK, rows, NULL);
+    else if (!send_off(f))
+        settle(f, SB_UNAVAILABLE, NULL, NULL);
+}
+
+/* The worker that asked says. Without an answer it is tried from here, if there is enough time
+ * left: what it lacked may be its own connection. */
+static void on_told(struct sb_claim *claim)
+{
+    struct sb_flight *f = (struct sb_flight *)((char *)claim - offsetof(struct sb_flight, claim));
+    struct sb_lookups *l = f->l;
+    int64_t left_ms = f->deadline_ms - sb_clock_ms();
+
+    if (claim->rc && f->askers && left_ms > statement_ms(&l->shared->reader) / 2 &&
+        !sb_pg_async_down(l->reader)) {
+        enter_queue(f, &f->source->first);
+        fly(l);
+        return;
+    }
+    end_flight(f, claim->rc ? SB_UNAVAILABLE : SB_OK, claim->rows, claim->consumer);
+}
+
 /* Lets flights go while there is room, each source in its turn. */
 static void fly(struct sb_lookups *l)
 {
     while (l->ring && l->flying < (unsigned)l->shared->depth) {
         struct source *s = next_source(l);
         struct sb_flight *f = s->waiting ? take_waiting(s) : NULL;
-        bool up = f && f->askers && take_off(f);
 
         enter_ring(l, s);
-        if (f && !up) /* nobody wants it any more, or the database is down */
-            end_flight(f, SB_UNAVAILABLE, NULL, NULL);
+        if (f)
+            take_off(f);
     }
     if (l->ring && !event_pending(l->sweep, EV_TIMEOUT, NULL)) {
         const struct timeval tv = {.tv_usec = SWEEP_MS * 1000};
@@ -349,10 +456,10 @@ static struct sb_flight *new_flight(struct sb_lookups *l, const struct sb_lookup
                                     struct sb_str value, struct source *s)
 {
     struct sb_flight *f = sb_xcalloc(1, sizeof *f + value.len + 1);
-    struct sb_flight **bucket = &l->table[key->hash[0] >> 8 & (TABLE - 1)];
+    struct sb_flight **bucket = bucket_of(l, key);
 
     f->l = l;
-    f->key = *key;
+    f->claim.key = *key;
     f->source = s;
     f->until_ms = sb_clock_ms() + l->shared->queue_ms;
     memcpy(f->value, value.p, value.len);
@@ -363,9 +470,6 @@ static struct sb_flight *new_flight(struct sb_lookups *l, const struct sb_lookup
     if (f->next)
         f->next->link = &f->next;
     l->all = f;
-    *s->last = f;
-    s->last = &f->behind;
-    s->waiting++;
     count(&l->stats.asked);
     return f;
 }
@@ -373,24 +477,21 @@ static struct sb_flight *new_flight(struct sb_lookups *l, const struct sb_lookup
 enum sb_rc sb_lookups_ask(struct sb_lookups *l, const struct sb_lookup_key *key,
                           struct sb_str value, struct sb_str client_ip, struct sb_asker *a)
 {
-    struct sb_flight *f = *find(l, key);
-    struct source *s;
+    struct source *s = source_of(l, client_ip);
+    struct sb_flight *f = find(l, key, s);
 
-    if (f && (!f->task.sql || sb_cache_valid(l->shared->cache, key, &f->ticket))) {
+    if (f) {
         count(&l->stats.joined);
         join(f, a);
         return SB_AGAIN;
     }
-    s = source_of(l, client_ip);
     if (sb_pg_async_down(l->reader) || s->waiting >= SB_LOOKUP_SOURCE_QUEUE) {
         count(&l->stats.refused);
         return SB_UNAVAILABLE;
     }
-    if (f)
-        leave_table(f); /* its answer may be from before a change */
     f = new_flight(l, key, value, s);
     join(f, a);
-    enter_ring(l, s);
+    enter_queue(f, s->last);
     fly(l);
     return SB_AGAIN;
 }
@@ -409,6 +510,7 @@ struct sb_lookups *sb_lookups_new(struct event_base *base, const struct sb_crede
     l->scratch = sb_arena_new(0);
     l->reader = sb_pg_async_new(base, &shared->reader);
     l->writer = sb_pg_async_new(base, &shared->writer);
+    l->box = sb_claim_box_new(shared->pending, base, on_told);
     l->sweep = evtimer_new(base, on_sweep, l);
     for (int i = 0; i < SOURCES; i++)
         l->sources[i].last = &l->sources[i].first;
@@ -425,8 +527,10 @@ void sb_lookups_free(struct sb_lookups *l)
         sb_writings_forget(&l->writings);
         for (struct sb_flight *f = l->all, *next; f; f = next) {
             next = f->next;
+            sb_claim_leave(&f->claim);
             free(f);
         }
+        sb_claim_box_free(l->box);
         sb_arena_free(l->scratch);
         event_free(l->sweep);
     }

@@ -6,6 +6,9 @@
  *     source 42 [f]                ---+---> of the pipeline for one of them
  *     source 99 [f f]              --/
  *
+ * What another worker is asking already is not asked again: the flight waits for its answer
+ * (pending.h).
+ *
  * A source is a client's address (of IPv6 its /64), hashed to one of 256 queues. Who floods us with
  * keys that nobody knows waits in a queue of their own, and is refused when that is full; what is
  * cached never comes here.
@@ -42,7 +45,7 @@ struct sb_asker {
 /* Counted since the start. */
 struct sb_lookup_stats {
     uint64_t asked;   /* flights */
-    uint64_t joined;  /* who waited for the flight of another */
+    uint64_t joined;  /* who waited for the flight of another, here or in another worker */
     uint64_t refused; /* for the database was down, or the source's queue full */
     uint64_t answered;
     struct sb_pg_async_stats reads, writes;

@@ -56,6 +56,7 @@ struct sb_credentials *sb_credentials_new(const struct sb_settings *s)
     if (sb_str_is(sb_str_c(sb_settings_str(s, "database")), "off"))
         return c;
     c->cache = new_cache(s);
+    c->pending = sb_pending_new(c->cache);
     (void)sb_settings_pg(s, false, &c->writer);
     replica = sb_settings_pg(s, true, &c->reader);
     if (!replica)
@@ -77,6 +78,7 @@ void sb_credentials_free(struct sb_credentials *c)
 {
     if (!c)
         return;
+    sb_pending_free(c->pending);
     sb_cache_free(c->cache);
     sb_arena_free(c->arena);
     free(c);

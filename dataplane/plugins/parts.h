@@ -5,13 +5,15 @@
 #define SB_DATAPLANE_PLUGINS_PARTS_H
 
 #include "dataplane/plugins/cache.h"
+#include "dataplane/plugins/pending.h"
 #include "shared/pg.h"
 #include "shared/settings.h"
 
-/* Immutable but for the cache. */
+/* Immutable but for the cache, and what is under way. */
 struct sb_credentials {
     struct sb_arena *arena;
     struct sb_cache *cache;             /* NULL: no database */
+    struct sb_pending *pending;         /* with a cache */
     struct sb_pg_config reader, writer; /* the replica, where there is one; the primary */
     const char *sql[SB_LOOKUPS];
     int depth;        /* queries in flight, per worker */

@@ -235,18 +235,43 @@ def test_changes_while_the_gateway_was_not_listening(private, upstream):
         soon(gateway, "known", 401)
 
 
-def test_equal_questions_share_an_answer(migrated, upstream):
-    with Gateway(migrated.env(), nginx_worker_processes=1) as gateway:
+@pytest.mark.parametrize("workers", [1, 4])
+def test_equal_questions_share_an_answer(migrated, upstream, workers):
+    """One query goes out, whichever workers are asked for the same thing."""
+    with Gateway(migrated.env(), nginx_worker_processes=workers) as gateway:
         protect(gateway, upstream)
-        before = metrics(gateway)["queries_total"]
-        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        add_consumer(gateway, "alice", "good")
+        before = metrics(gateway)
+        with concurrent.futures.ThreadPoolExecutor(48) as pool:
             with contextlib.closing(migrated.connect(autocommit=False)) as conn:
                 conn.cursor().execute("LOCK TABLE keyauth_credentials IN ACCESS EXCLUSIVE MODE")
-                answers = [pool.submit(ask, gateway, "the-same") for _ in range(16)]
-                wait_until(lambda: metrics(gateway)["joined_total"] >= 15, what="one query for all")
+                keys = ["no-key", "good"] * 24
+                answers = [pool.submit(ask, gateway, key) for key in keys]
+                wait_until(lambda: metrics(gateway)["joined_total"] - before["joined_total"] == 46,
+                           what="two queries for all")
                 assert not any(a.done() for a in answers)
-            assert [a.result() for a in answers] == [401] * 16
-        assert metrics(gateway)["queries_total"] - before == 1
+            assert [a.result() for a in answers] == [401, 200] * 24
+        after = metrics(gateway)
+        assert after["queries_total"] - before["queries_total"] == 2
+
+
+def test_a_change_is_not_shared_with_who_asked_before(migrated, upstream):
+    """Who asks after a change was heard of does not wait for an answer from before it."""
+    with Gateway(migrated.env(), nginx_worker_processes=4) as gateway:
+        protect(gateway, upstream)
+        add_consumer(gateway, "alice", "key")
+        known(gateway, "key")
+        stop = time.monotonic() + 3
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            for i in range(1000):
+                if time.monotonic() > stop:
+                    break
+                row = gateway.admin("GET", f"/key-auths/{'key' if i == 0 else f'key-{i - 1}'}").json()
+                askers = [pool.submit(ask, gateway, f"key-{i}") for _ in range(8)]
+                assert gateway.admin("PATCH", f"/key-auths/{row['id']}",
+                                     json={"key": f"key-{i}"}).status_code == 200
+                soon(gateway, f"key-{i}", 200)
+                assert all(a.result() in (200, 401) for a in askers)
 
 
 def test_without_a_database(upstream):
