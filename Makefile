@@ -13,7 +13,7 @@ PYTHON   ?= /usr/bin/python3
 VERSION  := 0.1.0
 
 PKGS    := libevent libevent_openssl libevent_pthreads libpq libcurl openssl json-c yaml-0.1 \
-           libnghttp2 libpcre2-8 libcares zlib ldap
+           libnghttp2 libpcre2-8 libcares zlib ldap luajit
 CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Wshadow -Wundef -Wvla -Wformat=2 -Wwrite-strings -Wstrict-prototypes \
            -Wmissing-prototypes -Wno-missing-field-initializers $(WERROR)
@@ -29,10 +29,10 @@ ALL_LIBS    = $(PKG_LIBS) -lm -ldl
 LIBS     := shared schema migrations controlplane dataplane
 PROGRAMS := $(patsubst %/main.c,silverback-%,$(wildcard migrations/main.c controlplane/main.c dataplane/main.c))
 
-sources   = $(filter-out $(1)/main.c,$(wildcard $(1)/*.c $(1)/*/*.c))
+sources   = $(filter-out $(1)/main.c,$(wildcard $(1)/*.c $(1)/*/*.c $(1)/*/*/*.c))
 objects   = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 archives  = $(patsubst %,$(OUT)/lib/%.a,$(1))
-HEADERS  := $(wildcard include/silverback/*.h $(foreach d,$(LIBS),$(d)/*.h $(d)/*/*.h))
+HEADERS  := $(wildcard include/silverback/*.h $(foreach d,$(LIBS),$(d)/*.h $(d)/*/*.h $(d)/*/*/*.h))
 UNITS    := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
 FUZZERS  := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
@@ -144,7 +144,7 @@ bench-consumers: all ## keys of up to ten million consumers: cost, memory, guess
 
 # -- keeping the house --------------------------------------------------------------------------
 
-C_FILES = $(wildcard $(foreach d,$(LIBS),$(d)/*.[ch] $(d)/*/*.[ch]) tests/unit/*.[ch] tests/fuzz/*.[ch] tests/bench/*.[ch] \
+C_FILES = $(wildcard $(foreach d,$(LIBS),$(d)/*.[ch] $(d)/*/*.[ch] $(d)/*/*/*.[ch]) tests/unit/*.[ch] tests/fuzz/*.[ch] tests/bench/*.[ch] \
              include/silverback/*.h examples/plugin/*.c)
 
 format: ## let clang-format have its way

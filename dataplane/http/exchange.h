@@ -144,6 +144,8 @@ struct sb_exchange {
     bool filtered;                            /* the header filters have run */
     int64_t gone_ms; /* when a client that closed its side is given up; 0: it did not */
     bool hooks_begun, suspended, timed_out, refused, empty;
+    bool cut;                               /* the client gets no answer */
+    size_t buffer_max;                      /* collect a response of so many bytes at most */
     const struct sb_consumer *consumer;     /* NULL: not known who it is */
     const struct sb_credential *credential; /* NULL: the same */
     const struct sb_str *groups;
@@ -253,6 +255,9 @@ void sb_response_type(const struct sb_exchange *x, struct sb_str type, struct sb
 bool sb_response_filter(struct sb_exchange *x, struct sb_chunk *c); /* the body filters, if any */
 void sb_response_tokens(struct sb_exchange *x, struct sb_str via, struct sb_gather *g);
 void sb_response_connection(struct sb_exchange *x, struct sb_gather *g);
+
+/* view.c: the exchange's own copy of its service, to change; where there is none, of nothing. */
+struct sb_service *sb_exchange_own_service(struct sb_exchange *x);
 
 /* debug.c: what happened, for who may ask. */
 void sb_debug_headers(struct sb_exchange *x, struct sb_gather *g);

@@ -85,6 +85,9 @@ bool sb_hooks_whole_response(const struct sb_exchange *x)
 {
     const struct sb_hooks *hooks = sb_exchange_hooks(x);
 
+    if (x->buffer_max && (x->buffer_max == SIZE_MAX ||
+                          (x->resp.framing == SB_BODY_LENGTH && x->resp_left <= x->buffer_max)))
+        return true;
     if (!hooks || hooks->response_buffered)
         return hooks != NULL;
     for (unsigned i = 0; x->chosen && i < hooks->slots; i++)

@@ -179,7 +179,7 @@ void sb_exchange_set_upstream_body(struct sb_exchange *x, struct sb_str body)
 
 /* The exchange's own copy of its service, to change; without one nothing goes on, and what is
  * changed does not matter. */
-static struct sb_service *own_service(struct sb_exchange *x)
+struct sb_service *sb_exchange_own_service(struct sb_exchange *x)
 {
     struct sb_service *s = SB_NEW(sb_exchange_arena(x), struct sb_service);
 
@@ -192,12 +192,12 @@ static struct sb_service *own_service(struct sb_exchange *x)
 
 void sb_exchange_set_upstream_https(struct sb_exchange *x, bool https)
 {
-    own_service(x)->protocol = https ? SB_PROTO_HTTPS : SB_PROTO_HTTP;
+    sb_exchange_own_service(x)->protocol = https ? SB_PROTO_HTTPS : SB_PROTO_HTTP;
 }
 
 void sb_exchange_set_target(struct sb_exchange *x, struct sb_str host, uint16_t port)
 {
-    struct sb_service *s = own_service(x);
+    struct sb_service *s = sb_exchange_own_service(x);
 
     s->host = keep(x, host);
     s->port = port;
@@ -212,7 +212,7 @@ enum sb_rc sb_exchange_set_upstream(struct sb_exchange *x, struct sb_str name)
 
     if (!up)
         return SB_NOTFOUND;
-    own_service(x)->host = up->name;
+    sb_exchange_own_service(x)->host = up->name;
     x->upstream = up;
     return SB_OK;
 }

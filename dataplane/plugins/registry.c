@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "dataplane/plugins/bundled.h"
+#include "dataplane/plugins/lua/state.h"
 #include "dataplane/plugins/registry.h"
 
 /* In order of names. */
@@ -75,6 +76,7 @@ const struct sb_plugin *const *sb_plugins_all(void)
 /* -- states of workers -- */
 
 struct sb_plugin_states {
+    struct sb_lua *lua;
     size_t n;
     struct {
         const struct sb_plugin *plugin;
@@ -87,6 +89,7 @@ struct sb_plugin_states *sb_plugin_states_new(struct event_base *loop,
 {
     struct sb_plugin_states *s = sb_xcalloc(1, sizeof *s + count * sizeof s->of[0]);
 
+    s->lua = sb_lua_new(loop, settings);
     for (size_t i = 0; i < count; i++) {
         if (!all[i]->worker_new)
             continue;
@@ -101,7 +104,14 @@ void sb_plugin_states_free(struct sb_plugin_states *s)
     for (size_t i = 0; s && i < s->n; i++)
         if (s->of[i].plugin->worker_free)
             s->of[i].plugin->worker_free(s->of[i].state);
+    if (s)
+        sb_lua_free(s->lua);
     free(s);
+}
+
+struct sb_lua *sb_plugin_states_lua(const struct sb_plugin_states *s)
+{
+    return s->lua;
 }
 
 void *sb_plugin_states_get(const struct sb_plugin_states *s, const struct sb_plugin *plugin)
