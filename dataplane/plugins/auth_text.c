@@ -56,12 +56,23 @@ static bool split_colon(struct sb_str text, struct sb_str *user, struct sb_str *
     return true;
 }
 
+/* Colons in front belong to no one, and the password ends where its line does. */
 bool sb_auth_basic(struct sb_arena *a, struct sb_str header, struct sb_str *user,
                    struct sb_str *password)
 {
     struct sb_str text;
+    ptrdiff_t line_end;
 
-    return sb_auth_basic_text(a, header, &text) && split_colon(text, user, password) && user->len;
+    if (!sb_auth_basic_text(a, header, &text))
+        return false;
+    while (text.len && text.p[0] == ':')
+        text = sb_str_from(text, 1);
+    if (!split_colon(text, user, password))
+        return false;
+    line_end = sb_str_chr(*password, '\n', 0);
+    if (line_end >= 0)
+        *password = sb_str_first(*password, (size_t)line_end);
+    return true;
 }
 
 bool sb_auth_bearer(struct sb_str header, struct sb_str *token)
@@ -135,47 +146,123 @@ bool sb_auth_hmac(struct sb_str header, struct sb_hmac_words *out)
     return false;
 }
 
-/* -- cookies, dates ------------------------------------------------------------------ */
+/* -- cookies -------------------------------------------------------------------------------------
+ */
 
-/* Names are compared as nginx compares them: in any case, with spaces around '='. */
+/* Names are compared as nginx compares them: in any case, with spaces around '='. What isn't looked
+ * for ends with a comma, too. */
 struct sb_str sb_auth_cookie(struct sb_str header, struct sb_str name)
 {
-    struct sb_str piece;
+    struct sb_str rest, value;
+    size_t n;
 
-    while (header.len && sb_str_split(&header, ';', &piece)) {
-        piece = skip_spaces(piece);
-        if (!sb_str_ieq(sb_str_first(piece, name.len), name))
-            continue;
-        piece = skip_spaces(sb_str_from(piece, name.len));
-        if (piece.len && piece.p[0] == '=')
-            return skip_spaces(sb_str_from(piece, 1));
+    while (header.len) {
+        rest = skip_spaces(sb_str_from(header, name.len));
+        if (sb_str_ieq(sb_str_first(header, name.len), name) && sb_str_starts(rest, SB_STR("=")) &&
+            sb_str_split(&rest, ';', &value))
+            return skip_spaces(sb_str_from(value, 1));
+        for (n = 0; n < header.len && header.p[n] != ';' && header.p[n] != ',';)
+            n++;
+        header = skip_spaces(sb_str_from(header, n + 1));
     }
     return (struct sb_str){0};
 }
 
-bool sb_auth_http_date(struct sb_str text, int64_t *out)
+/* -- dates --------------------------------------------------------------------------------------
+ * As nginx reads them: the name of the day and what follows the time don't matter. */
+
+static bool take(struct sb_str *s, char c)
 {
-    static const char *const forms[] = {
-        "%a, %d %b %Y %H:%M:%S GMT",
-        "%A, %d-%b-%y %H:%M:%S GMT",
-        "%a %b %e %H:%M:%S %Y",
-    };
-    char room[64];
-
-    if (text.len >= sizeof room || memchr(text.p ? text.p : "", '\0', text.len))
+    if (!s->len || s->p[0] != c)
         return false;
-    memcpy(room, text.p ? text.p : "", text.len);
-    room[text.len] = '\0';
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        struct tm tm = {0};
-        const char *end = strptime(room, forms[i], &tm);
+    *s = sb_str_from(*s, 1);
+    return true;
+}
 
-        if (end && !*end) {
-            *out = timegm(&tm);
+static bool take_number(struct sb_str *s, size_t digits, int *out)
+{
+    *out = 0;
+    for (size_t i = 0; i < digits; i++) {
+        if (i >= s->len || s->p[i] < '0' || s->p[i] > '9')
+            return false;
+        *out = *out * 10 + s->p[i] - '0';
+    }
+    *s = sb_str_from(*s, digits);
+    return true;
+}
+
+static bool take_month(struct sb_str *s, struct tm *tm)
+{
+    static const char names[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+
+    for (tm->tm_mon = 0; tm->tm_mon < 12; tm->tm_mon++)
+        if (sb_str_starts(*s, sb_str_n(names + 3 * tm->tm_mon, 3))) {
+            *s = sb_str_from(*s, 3);
             return true;
         }
-    }
     return false;
+}
+
+static bool take_time(struct sb_str *s, struct tm *tm)
+{
+    return take_number(s, 2, &tm->tm_hour) && take(s, ':') && take_number(s, 2, &tm->tm_min) &&
+           take(s, ':') && take_number(s, 2, &tm->tm_sec) && tm->tm_hour < 24 && tm->tm_min < 60 &&
+           tm->tm_sec < 60;
+}
+
+static bool take_year(struct sb_str *s, struct tm *tm)
+{
+    bool ok = take_number(s, 4, &tm->tm_year);
+
+    tm->tm_year -= 1900;
+    return ok;
+}
+
+/* "06 Nov 1994 08:49:37", and "06-Nov-94 08:49:37" whose years are 1970 to 2069. */
+static bool take_rfc_date(struct sb_str s, struct tm *tm)
+{
+    bool old;
+
+    if (!take_number(&s, 2, &tm->tm_mday))
+        return false;
+    old = take(&s, '-');
+    if ((!old && !take(&s, ' ')) || !take_month(&s, tm) || !take(&s, old ? '-' : ' '))
+        return false;
+    if (!(old ? take_number(&s, 2, &tm->tm_year) : take_year(&s, tm)))
+        return false;
+    if (old && tm->tm_year < 70)
+        tm->tm_year += 100;
+    return take(&s, ' ') && take_time(&s, tm);
+}
+
+/* "Nov  6 08:49:37 1994" */
+static bool take_c_date(struct sb_str s, struct tm *tm)
+{
+    if (!take_month(&s, tm) || !take(&s, ' '))
+        return false;
+    return take_number(&s, take(&s, ' ') ? 1 : 2, &tm->tm_mday) && take(&s, ' ') &&
+           take_time(&s, tm) && take(&s, ' ') && take_year(&s, tm);
+}
+
+bool sb_auth_http_date(struct sb_str text, int64_t *out)
+{
+    struct tm tm = {0}, same;
+    size_t n = 0;
+    time_t when;
+    bool comma;
+
+    while (n < text.len && text.p[n] != ',' && text.p[n] != ' ')
+        n++;
+    comma = n < text.len && text.p[n] == ',';
+    text = skip_spaces(sb_str_from(text, n + 1));
+    if (!(comma ? take_rfc_date(text, &tm) : take_c_date(text, &tm)))
+        return false;
+    same = tm;
+    when = timegm(&same);
+    if (same.tm_mday != tm.tm_mday) /* there is no such day */
+        return false;
+    *out = when;
+    return true;
 }
 
 bool sb_secret_eq(struct sb_str a, struct sb_str b)

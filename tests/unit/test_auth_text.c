@@ -149,10 +149,16 @@ static void cookies(void **state)
     static const struct {
         const char *header, *name, *value;
     } rows[] = {
-        {"a=b; sess=x.y", "sess", "x.y"}, {"a=b;sess = x", "sess", "x"},
-        {"SESS=x", "sess", "x"},          {"sess=", "sess", ""},
-        {"asess=1", "sess", NULL},        {"sess", "sess", NULL},
-        {"session=1", "sess", NULL},      {"", "sess", NULL},
+        {"a=b; sess=x.y", "sess", "x.y"},
+        {"a=b;sess = x", "sess", "x"},
+        {"SESS=x", "sess", "x"},
+        {"sess=", "sess", ""},
+        {"asess=1", "sess", NULL},
+        {"sess", "sess", NULL},
+        {"session=1", "sess", NULL},
+        {"", "sess", NULL},
+        {"a=1, sess=x, y", "sess", "x, y"},
+        {"sess=x; sess=y", "sess", "x"},
     };
 
     (void)state;
@@ -177,7 +183,17 @@ static void dates(void **state)
         {"Thu, 22 Jun 2017 17:15:21 GMT", 1498151721},
         {"junk", -1},
         {"", -1},
-        {"Sun, 06 Nov 1994 08:49:37 GMT tail", -1},
+        {"Sun, 06 Nov 1994 08:49:37", 784111777},
+        {"xyz,  06 Nov 1994 08:49:37 +0200 tail", 784111777}, /* neither zone nor day matter */
+        {"Sunday, 06-Nov-26 08:49:37 UTC", 1793954977},
+        {"Thu Feb 29 00:00:00 2024", 1709164800},
+        {"Thu Feb 29 00:00:00 2023", -1},
+        {"Sun, 6 Nov 1994 08:49:37 GMT", -1},
+        {"Sun, 31 Nov 1994 08:49:37 GMT", -1},
+        {"Sun, 06 Nov 1994 24:49:37 GMT", -1},
+        {"Sun, 06 nov 1994 08:49:37 GMT", -1},
+        {"Sun, 06-Nov 1994 08:49:37 GMT", -1},
+        {"1994-11-06T08:49:37Z", -1},
     };
 
     (void)state;
