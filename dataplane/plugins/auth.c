@@ -1,5 +1,6 @@
 #include "dataplane/plugins/auth.h"
 
+#include "dataplane/plugins/auth_text.h"
 #include "shared/log.h"
 #include "shared/uuid.h"
 
@@ -14,6 +15,49 @@ void sb_auth_compile(const struct sb_plugin_source *in, const char *scheme,
     out->challenge = realm.len
                          ? sb_arena_printf(in->arena, "%s realm=\"%.*s\"", scheme, SB_ARG(realm))
                          : sb_arena_str(in->arena, sb_str_c(scheme));
+}
+
+/* -- what came ----------------------------------------------------------------------------------
+ */
+
+struct sb_str sb_auth_hyphens(struct sb_arena *a, struct sb_str name)
+{
+    char *out = sb_arena_cstr(a, name);
+
+    for (size_t i = 0; i < name.len; i++)
+        if (out[i] == '_')
+            out[i] = '-';
+    return sb_str_n(out, name.len);
+}
+
+struct sb_str sb_auth_request_header(struct sb_exchange *x, struct sb_str name)
+{
+    struct sb_str value = sb_exchange_header(x, name);
+
+    if (value.p || sb_str_chr(name, '_', 0) < 0)
+        return value;
+    return sb_exchange_header(x, sb_auth_hyphens(sb_exchange_arena(x), name));
+}
+
+struct cookie_search {
+    struct sb_str name, value;
+};
+
+static bool search_cookie(void *arg, struct sb_str name, struct sb_str value)
+{
+    struct cookie_search *s = arg;
+
+    if (sb_str_ieq(name, SB_STR("Cookie")))
+        s->value = sb_auth_cookie(value, s->name);
+    return !s->value.p;
+}
+
+struct sb_str sb_auth_request_cookie(struct sb_exchange *x, struct sb_str name)
+{
+    struct cookie_search s = {.name = name};
+
+    sb_exchange_each_header(x, search_cookie, &s);
+    return s.value;
 }
 
 /* -- who it is ----------------------------------------------------------------------------------

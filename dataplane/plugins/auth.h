@@ -51,6 +51,13 @@ typedef enum sb_rc (*sb_authenticate)(struct sb_exchange *x, const void *config,
 SB_MUST enum sb_rc sb_auth_access(struct sb_exchange *x, const void *config,
                                   sb_authenticate authenticate);
 
+/* The first header of that name; where there is none, an underscore in it stands for a hyphen (as
+ * with ngx.req.get_headers). p NULL: absent. */
+struct sb_str sb_auth_request_header(struct sb_exchange *x, struct sb_str name);
+struct sb_str sb_auth_hyphens(struct sb_arena *a, struct sb_str name);
+/* The first cookie of that name in all Cookie headers; p NULL: absent. */
+struct sb_str sb_auth_request_cookie(struct sb_exchange *x, struct sb_str name);
+
 /* The consumer of a credential that was found, into result; SB_NOTFOUND: it is gone. */
 SB_MUST enum sb_rc sb_auth_consumer(struct sb_exchange *x, const struct sb_found *found,
                                     struct sb_auth_result *result);

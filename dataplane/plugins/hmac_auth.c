@@ -79,9 +79,9 @@ static bool words_allowed(const struct config *c, const struct sb_hmac_words *wo
     return allowed;
 }
 
-static struct sb_str header_of(const void *x, struct sb_str name)
+static struct sb_str header_of(void *x, struct sb_str name)
 {
-    return sb_exchange_header(x, name);
+    return sb_auth_request_header(x, name);
 }
 
 static bool signature_fits(struct sb_exchange *x, const struct sb_hmac_words *words,

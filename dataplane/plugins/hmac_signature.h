@@ -13,8 +13,8 @@ enum { SB_HMAC_SIGNED_MAX = 1024 * 1024 };
 struct sb_hmac_subject {
     struct sb_str method, target; /* as received, the target with its query */
     struct sb_str version;        /* "1.1" */
-    struct sb_str (*header)(const void *arg, struct sb_str name); /* first value; p NULL: none */
-    const void *arg;
+    struct sb_str (*header)(void *arg, struct sb_str name); /* first value; p NULL: none */
+    void *arg;
 };
 
 /* Whether sha1, sha256, sha384 or sha512 stands behind the name ("hmac-sha256"). */

@@ -63,6 +63,7 @@ struct search {
     const struct config *config;
     struct sb_str token; /* p NULL: none yet */
     bool several;        /* that differ */
+    bool unreadable;     /* an argument without a value */
 };
 
 static void add_token(struct search *s, struct sb_str token)
@@ -87,18 +88,16 @@ static void search_arguments(struct sb_exchange *x, struct search *s)
     struct sb_arg arg;
 
     while (s->config->arguments.n && sb_arg_next(sb_exchange_arena(x), &query, &arg))
-        if (has(&s->config->arguments, arg.name))
+        if (has(&s->config->arguments, arg.name)) {
+            s->unreadable |= !arg.value.p;
             add_token(s, arg.value);
+        }
 }
 
-static bool search_cookies(void *arg, struct sb_str name, struct sb_str value)
+static void search_cookies(struct sb_exchange *x, struct search *s)
 {
-    struct search *s = arg;
-
-    if (sb_str_ieq(name, SB_STR("Cookie")))
-        for (size_t i = 0; i < s->config->cookies.n; i++)
-            add_token(s, sb_auth_cookie(value, s->config->cookies.p[i]));
-    return true;
+    for (size_t i = 0; i < s->config->cookies.n; i++)
+        add_token(s, sb_auth_request_cookie(x, s->config->cookies.p[i]));
 }
 
 static void search_headers(struct sb_exchange *x, struct search *s)
@@ -106,7 +105,7 @@ static void search_headers(struct sb_exchange *x, struct search *s)
     struct sb_str token;
 
     for (size_t i = 0; i < s->config->headers.n; i++) {
-        struct sb_str value = sb_exchange_header(x, s->config->headers.p[i]);
+        struct sb_str value = sb_auth_request_header(x, s->config->headers.p[i]);
 
         if (value.p && sb_auth_bearer(value, &token))
             add_token(s, token);
@@ -228,15 +227,16 @@ static enum sb_rc authenticate(struct sb_exchange *x, const void *config,
     struct search s = {.config = c};
 
     search_arguments(x, &s);
-    if (c->cookies.n)
-        sb_exchange_each_header(x, search_cookies, &s);
+    search_cookies(x, &s);
     search_headers(x, &s);
     result->exit = true;
-    if (!s.token.p)
+    if (!s.token.p && !s.unreadable)
         return refuse(result, SB_STR("Unauthorized"));
     result->challenge = c->bad_challenge;
-    if (s.several)
+    if (s.several || (s.token.p && s.unreadable))
         return refuse(result, SB_STR("Multiple tokens provided"));
+    if (s.unreadable)
+        return refuse(result, SB_STR("Unrecognizable token"));
     return verify(x, c, s.token, result);
 }
 

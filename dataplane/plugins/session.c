@@ -140,32 +140,11 @@ static int64_t now_s(void)
 /* -- reading cookies ----------------------------------------------------------------------------
  */
 
-struct search {
-    struct sb_str name, value;
-};
-
-static bool search_cookie(void *arg, struct sb_str name, struct sb_str value)
-{
-    struct search *s = arg;
-
-    if (!s->value.p && sb_str_ieq(name, SB_STR("Cookie")))
-        s->value = sb_auth_cookie(value, s->name);
-    return !s->value.p;
-}
-
-static struct sb_str cookie_of(struct sb_exchange *x, struct sb_str name)
-{
-    struct search s = {.name = name};
-
-    sb_exchange_each_header(x, search_cookie, &s);
-    return s.value;
-}
-
 /* A long session goes on in name2, name3 ... p NULL: there is none. */
 static struct sb_str whole_cookie(struct sb_exchange *x, struct sb_str name)
 {
     struct sb_arena *a = sb_exchange_arena(x);
-    struct sb_str first = cookie_of(x, name), more, all;
+    struct sb_str first = sb_auth_request_cookie(x, name), more, all;
     struct sb_buf b;
 
     if (!first.p || first.len < COOKIE_MAX / 2)
@@ -173,7 +152,7 @@ static struct sb_str whole_cookie(struct sb_exchange *x, struct sb_str name)
     sb_buf_init(&b, SB_SESSION_HEADER_LEN + SB_SESSION_PAYLOAD_MAX);
     sb_buf_str(&b, first);
     for (int i = 2; i <= COOKIES_MAX; i++) {
-        more = cookie_of(x, sb_arena_printf(a, "%.*s%d", SB_ARG(name), i));
+        more = sb_auth_request_cookie(x, sb_arena_printf(a, "%.*s%d", SB_ARG(name), i));
         if (!more.p)
             break;
         sb_buf_str(&b, more);

@@ -9,7 +9,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct sb_str header(const void *arg, struct sb_str name)
+static struct sb_str header(void *arg, struct sb_str name)
 {
     const struct sb_str *value = arg;
 

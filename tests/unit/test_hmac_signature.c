@@ -10,7 +10,7 @@
 
 #include "dataplane/plugins/hmac_signature.h"
 
-static struct sb_str header(const void *arg, struct sb_str name)
+static struct sb_str header(void *arg, struct sb_str name)
 {
     static const struct {
         struct sb_str name, value;
