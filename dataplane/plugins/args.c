@@ -36,19 +36,25 @@ static struct sb_str decode(struct sb_arena *a, struct sb_str s)
     return sb_str_n(out, len);
 }
 
+struct sb_arg sb_arg_parse(struct sb_arena *a, struct sb_str text)
+{
+    ptrdiff_t equals = sb_str_chr(text, '=', 0);
+    struct sb_arg arg = {0};
+
+    arg.name = decode(a, equals < 0 ? text : sb_str_first(text, (size_t)equals));
+    if (equals >= 0)
+        arg.value = decode(a, sb_str_from(text, (size_t)equals + 1));
+    return arg;
+}
+
 bool sb_arg_next(struct sb_arena *a, struct sb_str *rest, struct sb_arg *out)
 {
     struct sb_str piece;
 
     while (sb_str_split(rest, '&', &piece)) {
-        ptrdiff_t equals = sb_str_chr(piece, '=', 0);
-
-        if (piece.len == 0 || equals == 0)
+        if (piece.len == 0 || piece.p[0] == '=')
             continue;
-        out->name = decode(a, equals < 0 ? piece : sb_str_first(piece, (size_t)equals));
-        out->value = (struct sb_str){0};
-        if (equals >= 0)
-            out->value = decode(a, sb_str_from(piece, (size_t)equals + 1));
+        *out = sb_arg_parse(a, piece);
         return true;
     }
     return false;

@@ -18,6 +18,8 @@ struct sb_arg {
 /* Cuts the next argument off *rest; false when there is none. Arguments without a name are passed
  * over. What needs no decoding is a slice of *rest, else it is in the arena. */
 bool sb_arg_next(struct sb_arena *a, struct sb_str *rest, struct sb_arg *out);
+/* What stands between two "&". */
+struct sb_arg sb_arg_parse(struct sb_arena *a, struct sb_str text);
 /* The first of that name. */
 bool sb_arg_find(struct sb_arena *a, struct sb_str args, struct sb_str name, struct sb_arg *out);
 

@@ -1,5 +1,7 @@
 #include "dataplane/plugins/auth_body.h"
 
+#include <ctype.h>
+
 #include "dataplane/plugins/args.h"
 #include "dataplane/plugins/multipart.h"
 #include "shared/json.h"
@@ -35,16 +37,56 @@ enum sb_auth_field sb_auth_query_find(struct sb_arena *a, struct sb_str query, s
     return found;
 }
 
+/* As browsers write forms. */
+static size_t escape(char *out, struct sb_str text)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    size_t n = 0;
+
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.p[i];
+
+        if (isalnum(c) || (c && strchr("*-._", c))) {
+            out[n++] = (char)c;
+        } else if (c == ' ') {
+            out[n++] = '+';
+        } else {
+            out[n++] = '%';
+            out[n++] = hex[c >> 4];
+            out[n++] = hex[c & 15];
+        }
+    }
+    return n;
+}
+
 struct sb_str sb_auth_query_without(struct sb_arena *a, struct sb_str query, struct sb_str name)
 {
-    char *out = sb_arena_alloc(a, query.len + 1);
-    struct sb_str rest = query, piece, alone;
+    char *out = sb_arena_alloc(a, query.len * 3 + 2);
+    struct sb_str piece;
     struct sb_arg arg;
     size_t n = 0;
 
-    while (rest.len && sb_str_split(&rest, '&', &piece)) {
-        alone = piece;
-        if (sb_arg_next(a, &alone, &arg) && sb_str_eq(arg.name, name))
+    while (query.len && sb_str_split(&query, '&', &piece)) {
+        arg = sb_arg_parse(a, piece);
+        if (!piece.len || sb_str_eq(arg.name, name))
+            continue;
+        if (n)
+            out[n++] = '&';
+        n += escape(out + n, arg.name);
+        out[n++] = '=';
+        n += escape(out + n, arg.value);
+    }
+    return sb_str_n(out, n);
+}
+
+static struct sb_str form_without(struct sb_arena *a, struct sb_str form, struct sb_str name)
+{
+    char *out = sb_arena_alloc(a, form.len + 1);
+    struct sb_str piece;
+    size_t n = 0;
+
+    while (form.len && sb_str_split(&form, '&', &piece)) {
+        if (piece.len && sb_str_eq(sb_arg_parse(a, piece).name, name))
             continue;
         if (n)
             out[n++] = '&';
@@ -174,7 +216,7 @@ struct sb_str sb_auth_body_without(struct sb_arena *a, const struct sb_auth_body
 {
     switch (kind_of(body)) {
     case URLENCODED:
-        return sb_auth_query_without(a, body->text, name);
+        return form_without(a, body->text, name);
     case JSON:
         return json_without(a, body->text, name);
     case MULTIPART:

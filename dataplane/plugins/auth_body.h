@@ -25,9 +25,10 @@ enum sb_auth_field sb_auth_body_find(struct sb_arena *a, const struct sb_auth_bo
 enum sb_auth_field sb_auth_query_find(struct sb_arena *a, struct sb_str query, struct sb_str name,
                                       struct sb_str *value);
 
-/* The body, or the query, without that field; what it was when the field is not there. */
+/* The body without that field; what it was when the field is not there. */
 struct sb_str sb_auth_body_without(struct sb_arena *a, const struct sb_auth_body *body,
                                    struct sb_str name);
+/* The query without that argument, and the others written as browsers write them: "a b" is a+b=. */
 struct sb_str sb_auth_query_without(struct sb_arena *a, struct sb_str query, struct sb_str name);
 
 #endif

@@ -10,7 +10,7 @@
 struct config {
     struct sb_auth_config auth;
     bool in_header, in_query, in_body;
-    struct sb_str *names;
+    struct sb_str *names, *hyphened; /* of headers: where a name has an underscore, else p NULL */
     size_t nnames;
 };
 
@@ -25,8 +25,12 @@ static enum sb_rc compile(const struct sb_plugin_source *in, const void **out, s
     c->in_query = sb_value_bool_at(in->config, "key_in_query", true);
     c->in_body = sb_value_bool_at(in->config, "key_in_body", false);
     c->names = SB_NEW_N(in->arena, struct sb_str, names ? names->count : 0);
-    sb_array_each (name, names)
+    c->hyphened = SB_NEW_N(in->arena, struct sb_str, names ? names->count : 0);
+    sb_array_each (name, names) {
+        if (sb_str_chr(name->s, '_', 0) >= 0)
+            c->hyphened[c->nnames] = sb_auth_hyphens(in->arena, name->s);
         c->names[c->nnames++] = sb_arena_str(in->arena, name->s);
+    }
     *out = c;
     return SB_OK;
 }
@@ -47,20 +51,27 @@ static bool search_header(void *arg, struct sb_str name, struct sb_str value)
     return s->found != SB_FIELD_REPEATED;
 }
 
-/* In the first place that has anything of that name. */
-static enum sb_auth_field find(struct sb_exchange *x, const struct config *c,
-                               const struct sb_auth_body *body, struct sb_str name,
-                               struct sb_str *key)
+static enum sb_auth_field find_header(struct sb_exchange *x, struct sb_str name, struct sb_str *key)
 {
     struct header_search s = {.name = name};
+
+    sb_exchange_each_header(x, search_header, &s);
+    *key = s.value;
+    return s.found;
+}
+
+/* In the first place that has anything of that name. */
+static enum sb_auth_field find(struct sb_exchange *x, const struct config *c,
+                               const struct sb_auth_body *body, size_t i, struct sb_str *key)
+{
+    struct sb_str name = c->names[i];
     enum sb_auth_field found = SB_FIELD_ABSENT;
     struct sb_arena *a;
 
-    if (c->in_header) {
-        sb_exchange_each_header(x, search_header, &s);
-        *key = s.value;
-        found = s.found;
-    }
+    if (c->in_header)
+        found = find_header(x, name, key);
+    if (c->in_header && found == SB_FIELD_ABSENT && c->hyphened[i].p)
+        found = find_header(x, c->hyphened[i], key);
     if (found != SB_FIELD_ABSENT || (!c->in_query && !c->in_body))
         return found;
     a = sb_exchange_arena(x);
@@ -72,12 +83,14 @@ static enum sb_auth_field find(struct sb_exchange *x, const struct config *c,
 }
 
 static void hide(struct sb_exchange *x, const struct config *c, const struct sb_auth_body *body,
-                 struct sb_str name)
+                 size_t i)
 {
     struct sb_arena *a = sb_exchange_arena(x);
-    struct sb_str query = sb_exchange_upstream_query(x), text;
+    struct sb_str name = c->names[i], query = sb_exchange_upstream_query(x), text;
 
     sb_exchange_set_upstream_header(x, name, (struct sb_str){0});
+    if (c->hyphened[i].p)
+        sb_exchange_set_upstream_header(x, c->hyphened[i], (struct sb_str){0});
     if (query.len)
         sb_exchange_set_upstream_query(x, sb_auth_query_without(a, query, name));
     if (!c->in_body || !body->text.len)
@@ -100,13 +113,13 @@ static enum sb_rc authenticate(struct sb_exchange *x, const void *config,
     if (c->in_body && (rc = sb_auth_body_get(x, &body)))
         return rc;
     for (size_t i = 0; i < c->nnames && found != SB_FIELD_TEXT; i++) {
-        found = find(x, c, &body, c->names[i], &key);
+        found = find(x, c, &body, i, &key);
         if (found == SB_FIELD_REPEATED) {
             result->message = SB_STR("Duplicate API key found");
             return SB_DENIED;
         }
         if (found == SB_FIELD_TEXT && c->auth.hide_credentials)
-            hide(x, c, &body, c->names[i]);
+            hide(x, c, &body, i);
     }
     if (found != SB_FIELD_TEXT || !key.len) {
         result->message = SB_STR("No API key found in request");
