@@ -1,7 +1,7 @@
 /* oauth2.c - access tokens of clients that were granted them (reference/plugins-auth.md).
  *
  * Tokens are rows; the endpoints that make them are on every route with the plugin
- * (oauth2_grants.c). A token belongs to the service that it was made for, unless it is global.
+ * (oauth2_request.c). A token belongs to the service that it was made for, unless it is global.
  */
 #include "dataplane/plugins/oauth2.h"
 
@@ -76,8 +76,8 @@ struct sb_str sb_oauth2_text(const struct sb_oauth2_parameters *p, const char *n
 /* -- requests for a resource --------------------------------------------------------------------
  */
 
-/* "Bearer x" and "token x" are x; anything else is the token itself. */
-static struct sb_str header_token(struct sb_str value)
+/* "Bearer x" and "token x" are x; anything else is the token itself, and then plain is true. */
+static struct sb_str header_token(struct sb_str value, bool *plain)
 {
     struct sb_str rest = sb_str_trim(value), scheme;
     size_t n = 0;
@@ -86,10 +86,9 @@ static struct sb_str header_token(struct sb_str value)
         n++;
     scheme = sb_str_first(rest, n);
     rest = sb_str_trim(sb_str_from(rest, n));
-    if (!rest.len || sb_str_chr(rest, ' ', 0) >= 0 || sb_str_chr(rest, '\t', 0) >= 0 ||
-        (!sb_str_ieq(scheme, SB_STR("bearer")) && !sb_str_ieq(scheme, SB_STR("token"))))
-        return value;
-    return rest;
+    *plain = !rest.len || sb_str_chr(rest, ' ', 0) >= 0 || sb_str_chr(rest, '\t', 0) >= 0 ||
+             (!sb_str_ieq(scheme, SB_STR("bearer")) && !sb_str_ieq(scheme, SB_STR("token")));
+    return *plain ? value : rest;
 }
 
 static void hide_parameter(struct sb_exchange *x, const struct sb_oauth2_parameters *p)
@@ -105,32 +104,39 @@ static void hide_parameter(struct sb_exchange *x, const struct sb_oauth2_paramet
     sb_exchange_set_upstream_body(x, text);
 }
 
-/* The token that the client sent; p NULL: none. */
+/* What the client sent as a token. */
+struct sent {
+    struct sb_str token; /* p NULL: none */
+    bool plain;          /* the whole header; it may as well be meant for another plugin */
+};
+
 static enum sb_rc find_token(struct sb_exchange *x, const struct sb_oauth2_config *c,
-                             struct sb_str *token)
+                             struct sent *out)
 {
-    struct sb_str header = sb_exchange_header(x, c->auth_header_name);
+    struct sb_str header = sb_auth_request_header(x, c->auth_header_name);
     struct sb_oauth2_parameters p;
     enum sb_rc rc;
 
+    *out = (struct sent){0};
     if (header.p) {
-        if (c->auth.hide_credentials)
+        out->token = header_token(header, &out->plain);
+        if (c->auth.hide_credentials && !out->plain)
             sb_exchange_set_upstream_header(x, c->auth_header_name, (struct sb_str){0});
-        *token = header_token(header);
         return SB_OK;
     }
     rc = sb_oauth2_parameters_get(x, &p);
     if (rc)
         return rc;
-    *token = sb_oauth2_text(&p, "access_token");
-    if (token->p && c->auth.hide_credentials)
+    out->token = sb_oauth2_text(&p, "access_token");
+    if (out->token.p && c->auth.hide_credentials)
         hide_parameter(x, &p);
     return SB_OK;
 }
 
-/* A refusal in the words of RFC 6750. told: in the challenge, too. */
+/* A refusal in the words of RFC 6750. told: the description in the challenge; NULL: none of both.
+ */
 static enum sb_rc refuse(struct sb_exchange *x, struct sb_auth_result *result, const char *error,
-                         const char *description, bool told)
+                         const char *description, const char *told)
 {
     struct sb_arena *a = sb_exchange_arena(x);
     struct sb_value *body = sb_value_object(a);
@@ -140,13 +146,15 @@ static enum sb_rc refuse(struct sb_exchange *x, struct sb_auth_result *result, c
     result->json = sb_json_text(a, body, 0);
     if (told)
         result->challenge = sb_arena_printf(a, "%.*s error=\"%s\" error_description=\"%s\"",
-                                            SB_ARG(result->challenge), error, description);
+                                            SB_ARG(result->challenge), error, told);
     return SB_DENIED;
 }
 
+static const char invalid[] = "The access token is invalid or has expired";
+
 static enum sb_rc refuse_token(struct sb_exchange *x, struct sb_auth_result *result)
 {
-    return refuse(x, result, "invalid_token", "The access token is invalid or has expired", true);
+    return refuse(x, result, "invalid_token", invalid, invalid);
 }
 
 static bool is_expired(const struct sb_value *token)
@@ -158,7 +166,8 @@ static bool is_expired(const struct sb_value *token)
            sb_wall_s() - sb_number(created) > (double)expires_in;
 }
 
-/* Whether the token counts here. */
+/* Whether the token counts here: one that belongs to a service counts only there, and one that
+ * belongs to none only where credentials are global. */
 static enum sb_rc check_token(struct sb_exchange *x, const struct sb_oauth2_config *c,
                               const struct sb_value *token, struct sb_auth_result *result)
 {
@@ -170,9 +179,9 @@ static enum sb_rc check_token(struct sb_exchange *x, const struct sb_oauth2_conf
         return refuse(x, result, "invalid_token",
                       "The access token is global, but the current plugin is configured without "
                       "'global_credentials'",
-                      true);
+                      invalid);
     }
-    if (!c->global && (!service || !sb_str_eq(service->id, owner)))
+    if (owner.len && (!service || !sb_str_eq(service->id, owner)))
         return refuse_token(x, result);
     return is_expired(token) ? refuse_token(x, result) : SB_OK;
 }
@@ -182,14 +191,14 @@ static enum sb_rc authenticate(struct sb_exchange *x, const void *config,
 {
     const struct sb_oauth2_config *c = config;
     const struct sb_found *token, *client;
-    struct sb_str text;
-    enum sb_rc rc = find_token(x, c, &text);
+    struct sent sent;
+    enum sb_rc rc = find_token(x, c, &sent);
 
     if (rc)
         return rc;
-    if (!text.len)
-        return refuse(x, result, "invalid_request", "The access token is missing", false);
-    rc = sb_credential_find(x, SB_TOKEN_BY_ACCESS_TOKEN, text, &token);
+    if (!sent.token.len)
+        return refuse(x, result, "invalid_request", "The access token is missing", NULL);
+    rc = sb_credential_find(x, SB_TOKEN_BY_ACCESS_TOKEN, sent.token, &token);
     if (rc == SB_NOTFOUND)
         return refuse_token(x, result);
     if (rc || (rc = check_token(x, c, token->value, result)))
@@ -198,6 +207,8 @@ static enum sb_rc authenticate(struct sb_exchange *x, const void *config,
                             &client);
     if (rc || (rc = sb_auth_consumer(x, client, result)))
         return rc;
+    if (sent.plain && c->auth.hide_credentials)
+        sb_exchange_set_upstream_header(x, c->auth_header_name, (struct sb_str){0});
     sb_auth_header(x, SB_STR("X-Authenticated-Scope"), sb_value_str_at(token->value, "scope"));
     sb_auth_header(x, SB_STR("X-Authenticated-UserId"),
                    sb_value_str_at(token->value, "authenticated_userid"));

@@ -66,7 +66,7 @@ struct sb_oauth2_request {
     struct sb_value *body;
     const char *error; /* NULL: all is well */
     struct sb_str description;
-    bool unauthorized; /* 401 and not 400 */
+    bool unauthorized; /* an error is 401 and not 400 */
 };
 
 /* oauth2_request.c: what both endpoints check, and the rows that they make. */
@@ -91,6 +91,7 @@ bool sb_oauth2_needs_challenge(const struct sb_oauth2_request *r);
 /* Fields of a row, or of an answer; empty texts are left out. */
 void sb_oauth2_put(struct sb_oauth2_request *r, struct sb_value *row, const char *name,
                    struct sb_str value);
+void sb_oauth2_put_state(struct sb_oauth2_request *r, struct sb_value *answer); /* as it came */
 void sb_oauth2_put_id(struct sb_oauth2_request *r, struct sb_value *row, const char *name,
                       struct sb_str id);
 void sb_oauth2_put_int(struct sb_oauth2_request *r, struct sb_value *row, const char *name,

@@ -58,7 +58,7 @@ static void tell_redirect(struct sb_oauth2_request *r, struct sb_str uri, bool i
 {
     struct sb_value *told = r->error ? sb_oauth2_error_body(r) : r->body;
 
-    sb_oauth2_put(r, told, "state", sb_oauth2_said(r, "state"));
+    sb_oauth2_put_state(r, told);
     r->body = sb_value_object(r->a);
     sb_oauth2_put(r, r->body, "redirect_uri", sb_oauth2_redirect(r->a, uri, told, into_fragment));
 }
@@ -79,10 +79,9 @@ enum sb_rc sb_oauth2_authorization_endpoint(struct sb_oauth2_request *r)
     if (rc)
         return rc;
     uri = sb_oauth2_check_redirect_uri(r);
+    check_challenge(r, &challenge, &method);
     if (!uri.p)
         return SB_OK;
-    if (code)
-        check_challenge(r, &challenge, &method);
     if (!r->error && code)
         rc = make_code(r, scope, challenge, method);
     else if (!r->error)

@@ -21,7 +21,6 @@ void sb_oauth2_fail(struct sb_oauth2_request *r, const char *error, const char *
 {
     r->error = error;
     r->description = sb_str_c(description);
-    r->unauthorized = false;
 }
 
 void sb_oauth2_fail_client(struct sb_oauth2_request *r)
@@ -55,7 +54,7 @@ bool sb_oauth2_check_https(struct sb_oauth2_request *r)
 
     if (sb_exchange_https(r->x))
         return true;
-    if (r->c->accept_terminated && sb_str_is(proto, "https"))
+    if (r->c->accept_terminated && sb_str_ieq(proto, SB_STR("https")))
         return true;
     sb_oauth2_fail(r, "access_denied",
                    r->c->accept_terminated && sb_str_chr(proto, ',', 0) >= 0
@@ -123,8 +122,9 @@ struct sb_str sb_oauth2_check_redirect_uri(struct sb_oauth2_request *r)
     const struct sb_value *uri;
     struct sb_str wanted = sb_oauth2_said(r, "redirect_uri");
 
-    if (!sb_is(uris, SB_V_ARRAY) || !uris->count) {
+    if (!sb_is(uris, SB_V_ARRAY)) {
         sb_oauth2_fail_client(r);
+        r->unauthorized = r->from_header;
         return (struct sb_str){0};
     }
     sb_array_each (uri, uris)
@@ -134,7 +134,7 @@ struct sb_str sb_oauth2_check_redirect_uri(struct sb_oauth2_request *r)
         r, "invalid_request",
         "Invalid redirect_uri that does not match with any redirect_uri created with the "
         "application");
-    return uris->items[0]->s;
+    return uris->count ? uris->items[0]->s : (struct sb_str){0};
 }
 
 bool sb_oauth2_is_public(const struct sb_oauth2_request *r)
@@ -144,6 +144,8 @@ bool sb_oauth2_is_public(const struct sb_oauth2_request *r)
 
 bool sb_oauth2_needs_challenge(const struct sb_oauth2_request *r)
 {
+    if (!r->client)
+        return false;
     return sb_oauth2_is_public(r) ? r->c->pkce != SB_PKCE_NONE : r->c->pkce == SB_PKCE_STRICT;
 }
 
@@ -155,6 +157,14 @@ void sb_oauth2_put(struct sb_oauth2_request *r, struct sb_value *row, const char
 {
     if (value.len)
         sb_object_set(r->a, row, sb_str_c(name), sb_value_str(r->a, value));
+}
+
+void sb_oauth2_put_state(struct sb_oauth2_request *r, struct sb_value *answer)
+{
+    struct sb_str state = sb_oauth2_said(r, "state");
+
+    if (state.p)
+        sb_object_set(r->a, answer, SB_STR("state"), sb_value_str(r->a, state));
 }
 
 void sb_oauth2_put_id(struct sb_oauth2_request *r, struct sb_value *row, const char *name,
@@ -260,12 +270,10 @@ static void answer(struct sb_oauth2_request *r)
     };
     int status = !r->error ? 200 : r->unauthorized ? 401 : 400;
 
-    if (!r->body) {
+    if (!r->body)
         r->body = sb_oauth2_error_body(r);
-        sb_oauth2_put(r, r->body, "state", sb_oauth2_said(r, "state"));
-    } else if (!sb_get(r->body, "redirect_uri")) {
-        sb_oauth2_put(r, r->body, "state", sb_oauth2_said(r, "state"));
-    }
+    if (!sb_get(r->body, "redirect_uri"))
+        sb_oauth2_put_state(r, r->body);
     sb_exchange_answer(r->x, status, SB_STR("application/json; charset=utf-8"),
                        sb_json_text(r->a, r->body, 0), headers, r->unauthorized ? 6 : 4);
 }

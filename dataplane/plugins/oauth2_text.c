@@ -96,23 +96,70 @@ static int by_key(const void *a, const void *b)
     return sb_str_cmp(((const struct sb_member *)a)->key, ((const struct sb_member *)b)->key);
 }
 
-static void encode_members(struct sb_buf *b, struct sb_value *object)
+static void encode_value(struct sb_buf *b, const struct sb_value *value)
+{
+    sb_buf_char(b, '=');
+    if (value->type == SB_V_STR)
+        encode(b, value->s);
+    else
+        sb_buf_printf(b, "%lld", (long long)value->i);
+}
+
+/* name[1]=a&name[2]=b */
+static void encode_list(struct sb_arena *a, struct sb_buf *b, struct sb_str name,
+                        const struct sb_value *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (i)
+            sb_buf_char(b, '&');
+        encode(b, sb_arena_printf(a, "%.*s[%zu]", SB_ARG(name), i + 1));
+        encode_value(b, list->items[i]);
+    }
+}
+
+/* Sorted by name; an empty text is its name alone, as it is. */
+static struct sb_str encode_members(struct sb_arena *a, struct sb_value *object)
 {
     const struct sb_member *m;
+    struct sb_str out;
+    struct sb_buf b;
 
+    sb_buf_init(&b, 0);
     qsort(object->members, object->count, sizeof *object->members, by_key);
     sb_object_each (m, object) {
         if (m != object->members)
-            sb_buf_char(b, '&');
-        encode(b, m->key);
-        if (m->value->type == SB_V_BOOL)
-            continue;
-        sb_buf_char(b, '=');
-        if (m->value->type == SB_V_STR)
-            encode(b, m->value->s);
-        else
-            sb_buf_printf(b, "%lld", (long long)m->value->i);
+            sb_buf_char(&b, '&');
+        if (m->value->type == SB_V_ARRAY) {
+            encode_list(a, &b, m->key, m->value);
+        } else if (m->value->type == SB_V_STR && !m->value->s.len) {
+            sb_buf_str(&b, m->key);
+        } else {
+            encode(&b, m->key);
+            encode_value(&b, m->value);
+        }
     }
+    out = sb_arena_str(a, sb_buf_get(&b));
+    sb_buf_release(&b);
+    return out;
+}
+
+/* One more argument of the URI; several of a name become a list, one without a value says true. */
+static void add_argument(struct sb_arena *a, struct sb_value *object, const struct sb_arg *arg)
+{
+    struct sb_value *value = arg->value.p ? sb_value_str(a, arg->value) : sb_value_text(a, "true");
+    struct sb_value *before = sb_object_get(object, arg->name), *list;
+
+    if (before && before->type == SB_V_ARRAY) {
+        sb_array_push(a, before, value);
+        return;
+    }
+    if (before) {
+        list = sb_value_array(a);
+        sb_array_push(a, list, before);
+        sb_array_push(a, list, value);
+        value = list;
+    }
+    sb_object_set(a, object, arg->name, value);
 }
 
 struct sb_str sb_oauth2_redirect(struct sb_arena *a, struct sb_str uri,
@@ -126,8 +173,7 @@ struct sb_str sb_oauth2_redirect(struct sb_arena *a, struct sb_str uri,
     struct sb_buf b;
 
     while (rest.len && sb_arg_next(a, &rest, &arg))
-        sb_object_set(a, all, arg.name,
-                      arg.value.p ? sb_value_str(a, arg.value) : sb_value_bool(a, true));
+        add_argument(a, all, &arg);
     sb_object_each (m, parameters)
         sb_object_set(a, all, m->key, m->value);
     sb_buf_init(&b, 0);
@@ -135,7 +181,7 @@ struct sb_str sb_oauth2_redirect(struct sb_arena *a, struct sb_str uri,
     if (into_fragment && u.query.p)
         sb_buf_printf(&b, "?%.*s", SB_ARG(u.query));
     sb_buf_char(&b, into_fragment ? '#' : '?');
-    encode_members(&b, all);
+    sb_buf_str(&b, encode_members(a, all));
     if (!into_fragment && u.fragment.p)
         sb_buf_printf(&b, "#%.*s", SB_ARG(u.fragment));
     out = sb_arena_str(a, sb_buf_get(&b));
@@ -174,11 +220,6 @@ bool sb_oauth2_verifier_fits(struct sb_arena *a, struct sb_str verifier, struct 
 static const struct sb_str hash_scheme = SB_STR_INIT("$pbkdf2-sha512$");
 static const struct sb_str hash_current = SB_STR_INIT("$pbkdf2-sha512$i=10000,l=32$");
 
-bool sb_oauth2_is_hash(struct sb_str stored)
-{
-    return sb_str_starts(stored, hash_scheme);
-}
-
 struct hash {
     int64_t rounds, len;
     struct sb_str salt, hash; /* decoded */
@@ -210,7 +251,7 @@ bool sb_oauth2_hash_fits(struct sb_arena *a, struct sb_str stored, struct sb_str
     uint8_t made[EVP_MAX_MD_SIZE];
 
     *current = sb_str_starts(stored, hash_current);
-    return parse_hash(a, stored, &h) &&
+    return sb_str_starts(stored, hash_scheme) && parse_hash(a, stored, &h) &&
            PKCS5_PBKDF2_HMAC(secret.p, (int)secret.len, (const uint8_t *)h.salt.p, (int)h.salt.len,
                              (int)h.rounds, EVP_sha512(), (int)h.hash.len, made) == 1 &&
            sb_secret_eq(sb_str_n((const char *)made, h.hash.len), h.hash);

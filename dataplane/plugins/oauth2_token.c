@@ -50,10 +50,12 @@ static enum sb_rc check_verifier(struct sb_oauth2_request *r, const struct sb_va
 
 static bool code_is_for(const struct sb_oauth2_request *r, const struct sb_value *code)
 {
+    struct sb_str issuer = sb_value_str_at(code, "plugin.id");
+
     if (!sb_str_eq(sb_value_str_at(code, "credential.id"), r->client->id))
         return false;
     if (r->c->global)
-        return sb_str_eq(sb_value_str_at(code, "plugin.id"), r->c->plugin_id);
+        return !issuer.len || sb_str_eq(issuer, r->c->plugin_id);
     return sb_str_eq(sb_value_str_at(code, "service.id"), r->service_id);
 }
 
@@ -81,7 +83,13 @@ static enum sb_rc grant_client_credentials(struct sb_oauth2_request *r)
 {
     struct sb_str scope, user = sb_oauth2_said(r, "authenticated_userid");
 
-    if ((user.p && !sb_oauth2_check_provision_key(r)) || !sb_oauth2_check_scope(r, &scope))
+    if (user.p && !sb_oauth2_check_provision_key(r))
+        return SB_DENIED;
+    if (!r->client) {
+        sb_oauth2_fail_client(r);
+        return SB_DENIED;
+    }
+    if (!sb_oauth2_check_scope(r, &scope))
         return SB_DENIED;
     return sb_oauth2_make_token(r, user, scope, false);
 }
@@ -121,7 +129,7 @@ static bool check_old_scope(struct sb_oauth2_request *r, struct sb_str scope)
 {
     struct sb_str kept, wrong;
 
-    if (!scope.len || !r->c->scopes || sb_oauth2_scope(r->a, r->c->scopes, scope, &kept, &wrong))
+    if (!scope.len || sb_oauth2_scope(r->a, r->c->scopes, scope, &kept, &wrong))
         return true;
     sb_oauth2_fail(r, "invalid_scope", "Scope mismatch");
     return false;
@@ -162,16 +170,15 @@ static enum sb_rc grant_refresh(struct sb_oauth2_request *r)
 struct grant {
     const char *name;
     size_t enabled; /* offset of a bool in the config; 0: always */
-    bool redirects; /* the client must have registered where to */
     enum sb_rc (*run)(struct sb_oauth2_request *r);
 };
 
 static const struct grant grants[] = {
-    {"authorization_code", 0, true, grant_code},
-    {"refresh_token", 0, true, grant_refresh},
-    {"client_credentials", offsetof(struct sb_oauth2_config, client_credentials), false,
+    {"authorization_code", 0, grant_code},
+    {"refresh_token", 0, grant_refresh},
+    {"client_credentials", offsetof(struct sb_oauth2_config, client_credentials),
      grant_client_credentials},
-    {"password", offsetof(struct sb_oauth2_config, password), true, grant_password},
+    {"password", offsetof(struct sb_oauth2_config, password), grant_password},
 };
 
 /* -- clients ------------------------------------------------------------------------------------
@@ -189,17 +196,23 @@ static const struct grant *find_grant(struct sb_oauth2_request *r)
     return NULL;
 }
 
-/* Who the client says it is, and what proves it. Of a decoded header only the second of its words
- * is the secret. */
+/* Who the client says it is, and what proves it: parameters, or else the header, whatever that
+ * says. Of a decoded header only the second of its words is the secret. */
 static void client_words(struct sb_oauth2_request *r, struct sb_str *id, struct sb_str *secret)
 {
-    struct sb_str header = sb_exchange_header(r->x, r->c->auth_header_name), decoded;
+    struct sb_str header = sb_auth_request_header(r->x, r->c->auth_header_name), decoded;
 
     *id = sb_oauth2_said(r, "client_id");
     *secret = sb_oauth2_said(r, "client_secret");
-    if ((id->p && secret->p) || !header.p || !sb_auth_basic_text(r->a, header, &decoded))
+    if ((id->p && secret->p) || !header.p) {
+        if (!id->p)
+            *secret = (struct sb_str){0};
         return;
+    }
     r->from_header = true;
+    *id = *secret = (struct sb_str){0};
+    if (!sb_auth_basic_text(r->a, header, &decoded))
+        return;
     sb_str_split(&decoded, ':', id);
     if (!sb_str_split(&decoded, ':', secret))
         *secret = (struct sb_str){0};
@@ -228,7 +241,7 @@ static bool secret_fits(struct sb_oauth2_request *r, struct sb_str secret)
         return true;
     if (!secret.p || !stored.len)
         return false;
-    if (!sb_oauth2_is_hash(stored))
+    if (!sb_value_bool_at(r->client->value, "hash_secret", false))
         return sb_secret_eq(stored, secret);
     if (!sb_oauth2_hash_fits(r->a, stored, secret, &current))
         return false;
@@ -240,9 +253,7 @@ static bool secret_fits(struct sb_oauth2_request *r, struct sb_str secret)
 
 static void check_client(struct sb_oauth2_request *r, struct sb_str secret)
 {
-    if (!r->client) {
-        sb_oauth2_fail_client(r);
-    } else if (sb_oauth2_is_public(r)) {
+    if (sb_oauth2_is_public(r)) {
         if (!sb_oauth2_is_blank(secret))
             sb_oauth2_fail(r, "invalid_request", "client_secret is disallowed for public clients");
     } else if (!secret_fits(r, secret)) {
@@ -264,8 +275,9 @@ enum sb_rc sb_oauth2_token_endpoint(struct sb_oauth2_request *r)
     rc = sb_oauth2_find_client(r, id);
     if (rc)
         return rc;
-    if (!grant || grant->redirects)
+    if (!sb_oauth2_text_is(r, "grant_type", "client_credentials"))
         (void)sb_oauth2_check_redirect_uri(r);
-    check_client(r, secret);
+    if (r->client)
+        check_client(r, secret);
     return r->error ? SB_OK : grant->run(r);
 }

@@ -66,9 +66,10 @@ def test_passwords_are_stored_hashed_and_changed_ones_count(gateway):
     wait_until(lambda: (ask("one"), ask("two")) == (401, 200), what="the new password")
 
 
-def oauth(gateway, path, **fields):
+def oauth(gateway, path, host="oauth.test", header=None, **fields):
+    headers = {"Host": host, **({"Authorization": header} if header else {})}
     return requests.post(f"https://127.0.0.1:{gateway.https}{path}", data=fields, verify=False,
-                         headers={"Host": "oauth.test"}, timeout=20)
+                         headers=headers, timeout=20)
 
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
@@ -99,6 +100,97 @@ def test_a_code_and_a_refresh_token_work_once_however_many_race(gateway):
     found = [gateway.proxy("/", "oauth.test", headers={"Authorization": f"Bearer {t}"}).status_code
              for t in tokens]
     assert found == [401, 200]
+
+
+# What it shows, which endpoint, what is said beside grant and client, the Authorization header, the
+# status, error and its description (or where to go).
+INVALID_CLIENT = "invalid_client: Invalid client authentication"
+CHALLENGE = "invalid_request: code_challenge"
+RULES = [
+    ("a header that names nobody", "token", {"grant_type": "password"}, "Basic bm86bm8=", 401,
+     INVALID_CLIENT),
+    ("a header counts even where it says nothing", "token",
+     {"grant_type": "client_credentials", "client_id": "app"}, "Bearer x", 400, INVALID_CLIENT),
+    ("and is told so where a redirect URI is wanted", "token",
+     {"grant_type": "password", "client_id": "app"}, "Bearer x", 401, INVALID_CLIENT),
+    ("nobody, and no redirect URI wanted", "token",
+     {"grant_type": "client_credentials", "client_id": "no", "client_secret": "x"}, None, 400,
+     INVALID_CLIENT),
+    ("nobody with a wrong provision key", "token",
+     {"grant_type": "client_credentials", "client_id": "no", "client_secret": "x",
+      "authenticated_userid": "u", "provision_key": "no"}, None, 400,
+     "invalid_provision_key: Invalid provision_key"),
+    ("an application without redirect URIs", "token",
+     {"grant_type": "password", "client_id": "bare", "client_secret": "s"}, None, 400,
+     INVALID_CLIENT),
+    ("an application with none in its list", "token",
+     {"grant_type": "password", "client_id": "empty", "client_secret": "s"}, None, 400,
+     "invalid_request: Invalid redirect_uri that does not match with any redirect_uri created with "
+     "the application"),
+    ("an empty state comes back", "token",
+     {"grant_type": "no", "client_id": "app", "client_secret": "s", "state": ""}, None, 400,
+     'unsupported_grant_type: Invalid grant_type state=""'),
+    ("a challenge is wanted of public clients for tokens, too", "authorize",
+     {"response_type": "token", "client_id": "public"}, None, 400,
+     "https://app.test/cb?a&error=invalid_request&error_description="
+     "code_challenge%20is%20required%20for%20public%20clients&x=true"),
+    ("a method without a challenge, and nobody", "authorize",
+     {"response_type": "code", "client_id": "no", "code_challenge_method": "S256"}, None, 400,
+     "invalid_request: code_challenge is required when code_method is present"),
+]
+
+
+@pytest.fixture(scope="module")
+def oauth2(gateway):
+    protect(gateway, "rules.test", "oauth2", enable_client_credentials=True, provision_key="p",
+            enable_password_grant=True, enable_implicit_grant=True, enable_authorization_code=True)
+    for name, more in [("app", {"redirect_uris": ["https://app.test/cb"]}), ("bare", {}),
+                       ("empty", {"redirect_uris": []}),
+                       ("public", {"client_type": "public",
+                                   "redirect_uris": ["https://app.test/cb?x&a="]})]:
+        admin(gateway, "/consumers/alice/oauth2", name=name, client_id=name, client_secret="s", **more)
+    wait_until(lambda: gateway.answers("rules.test", status=401), what="the plugin")
+    return gateway
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+@pytest.mark.parametrize("endpoint, fields, header, status, told", [row[1:] for row in RULES],
+                         ids=[row[0] for row in RULES])
+def test_an_oauth2_rule(oauth2, endpoint, fields, header, status, told):
+    if endpoint == "authorize":
+        fields = {"provision_key": "p", "authenticated_userid": "u", **fields}
+    answer = oauth(oauth2, f"/oauth2/{endpoint}", "rules.test", header, **fields)
+    body = answer.json()
+    said = body.get("redirect_uri") or f"{body['error']}: {body['error_description']}" + (
+        f' state="{body["state"]}"' if "state" in body else "")
+    assert (answer.status_code, said) == (status, told)
+    asks = 'Basic realm="OAuth2.0"' if status == 401 else None
+    assert answer.headers.get("WWW-Authenticate") == asks
+
+
+def test_where_an_oauth2_token_counts(oauth2):
+    credential = oauth2.admin("GET", "/oauth2/app").json()["id"]
+    mine = oauth2.admin("GET", "/services/s").json()["id"]
+    other = admin(oauth2, "/services", name="other", url="http://127.0.0.1:1")["id"]
+    protect(oauth2, "global.test", "oauth2", enable_password_grant=True, global_credentials=True,
+            hide_credentials=True)
+    for token, service in [("mine", mine), ("others", other), ("global", None)]:
+        admin(oauth2, "/oauth2_tokens", credential={"id": credential}, access_token=token,
+              expires_in=0, service=service and {"id": service})
+    wait_until(lambda: oauth2.answers("global.test", status=401), what="the plugin")
+
+    def ask(host, token):
+        answer = oauth2.proxy("/", host, headers={"Authorization": token})
+        return answer.status_code, answer.text, answer.headers.get("WWW-Authenticate")
+
+    found = {(host, token): ask(host, f"Bearer {token}") for host in ("rules.test", "global.test")
+             for token in ("mine", "others", "global")}
+    assert [k for k, v in found.items() if v[0] == 200] == [
+        ("rules.test", "mine"), ("global.test", "mine"), ("global.test", "global")]
+    refused = found["rules.test", "global"]
+    assert "configured without 'global_credentials'" in refused[1]
+    assert "invalid or has expired" in refused[2]
+    assert "authorization" not in ask("global.test", "mine")[1], "a token without a scheme is hidden"
 
 
 @pytest.mark.parametrize("storage", ["cookie", "kong"])
