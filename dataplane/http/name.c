@@ -43,6 +43,7 @@ enum sb_http_name sb_http_name(struct sb_str name)
     case 4:
         TRY("host", HOST);
         TRY("date", DATE);
+        TRY("etag", ONCE_ANSWERED);
         break;
     case 5:
         TRY("proxy", PROXY);
@@ -53,11 +54,19 @@ enum sb_http_name sb_http_name(struct sb_str name)
         TRY("cookie", COOKIE);
         TRY("server", SERVER);
         TRY("expect", EXPECT);
+        TRY("status", ONCE_ANSWERED);
         break;
     case 7:
         TRY("referer", REFERER);
         TRY("upgrade", UPGRADE);
         TRY("trailer", TRAILER);
+        TRY("expires", ONCE_ANSWERED);
+        TRY("refresh", ONCE_ANSWERED);
+        break;
+    case 8:
+        TRY("if-match", ONCE_ASKED);
+        TRY("if-range", ONCE_ASKED);
+        TRY("location", ONCE_ANSWERED);
         break;
     case 9:
         TRY("x-real-ip", X_REAL_IP);
@@ -73,14 +82,16 @@ enum sb_http_name sb_http_name(struct sb_str name)
         break;
     case 13:
         TRY("authorization", AUTHORIZATION);
+        TRY("content-range", ONCE_ASKED);
+        TRY("if-none-match", ONCE_ASKED);
+        TRY("last-modified", ONCE_ANSWERED);
         break;
     case 14:
         TRY("content-length", CONTENT_LENGTH);
         break;
     case 15:
         TRY("x-forwarded-for", X_FORWARDED_FOR);
-        if (sb_http_name_is(name, SB_STR("x-forwarded-for")))
-            return SB_H_X_FORWARDED_FOR_LIKE;
+        TRY("x_forwarded_for", X_FORWARDED_SCORED);
         TRY("x-accel-expires", X_ACCEL);
         TRY("x-accel-charset", X_ACCEL);
         break;
@@ -88,19 +99,27 @@ enum sb_http_name sb_http_name(struct sb_str name)
         TRY("x-forwarded-host", X_FORWARDED_HOST);
         TRY("x-forwarded-port", X_FORWARDED_PORT);
         TRY("x-forwarded-path", X_FORWARDED_PATH);
+        TRY("x_forwarded_host", X_FORWARDED_SCORED);
+        TRY("x_forwarded_port", X_FORWARDED_SCORED);
+        TRY("x_forwarded_path", X_FORWARDED_SCORED);
         TRY("proxy-connection", PROXY_CONNECTION);
-        TRY("content-encoding", CONTENT_ENCODING);
         TRY("x-accel-redirect", X_ACCEL);
         break;
     case 17:
         TRY("transfer-encoding", TRANSFER_ENCODING);
         TRY("x-forwarded-proto", X_FORWARDED_PROTO);
+        TRY("x_forwarded_proto", X_FORWARDED_SCORED);
         TRY("x-kong-request-id", X_KONG_REQUEST_ID);
         TRY("x-accel-buffering", X_ACCEL);
+        TRY("if-modified-since", ONCE_ASKED);
         break;
     case 18:
         TRY("x-forwarded-prefix", X_FORWARDED_PREFIX);
+        TRY("x_forwarded_prefix", X_FORWARDED_SCORED);
         TRY("x-accel-limit-rate", X_ACCEL);
+        break;
+    case 19:
+        TRY("if-unmodified-since", ONCE_ASKED);
         break;
     case 20:
         TRY("x-kong-proxy-latency", X_KONG_PROXY_LATENCY);

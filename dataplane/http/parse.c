@@ -99,6 +99,17 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
+static bool is_letter(char c)
+{
+    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+}
+
+/* What a scheme may have behind its first letter, besides letters. */
+static bool is_scheme(char c)
+{
+    return is_digit(c) || c == '+' || c == '-' || c == '.';
+}
+
 /* -- the request target -- */
 
 /* The byte at *i, percent-decoded; false for a triplet that is none, or for %00. */
@@ -142,13 +153,34 @@ static bool path_sound(struct sb_str path)
     return true;
 }
 
+/* host[:port] of an absolute-form target: stricter than Host, as nginx has it. */
+static bool authority_sound(struct sb_str s)
+{
+    size_t i = 0;
+
+    if (s.len && s.p[0] == '[') {
+        while (i < s.len && s.p[i] != ']')
+            i++;
+        i++;
+    } else {
+        while (i < s.len &&
+               (is_letter(s.p[i]) || is_digit(s.p[i]) || s.p[i] == '.' || s.p[i] == '-'))
+            i++;
+    }
+    if (i < s.len && s.p[i++] != ':')
+        return false;
+    while (i < s.len && is_digit(s.p[i]))
+        i++;
+    return i >= s.len;
+}
+
 /* scheme://authority before the path of an absolute-form target. Cuts it off *rest. */
 static bool take_authority(struct sb_str *rest, struct sb_str *authority)
 {
     size_t i = 0, start;
     struct sb_str name;
 
-    while (i < rest->len && (rest->p[i] | 0x20) >= 'a' && (rest->p[i] | 0x20) <= 'z')
+    while (i < rest->len && (is_letter(rest->p[i]) || (i && is_scheme(rest->p[i]))))
         i++;
     if (i == 0 || !sb_str_starts(sb_str_from(*rest, i), SB_STR("://")))
         return false;
@@ -157,7 +189,7 @@ static bool take_authority(struct sb_str *rest, struct sb_str *authority)
         i++;
     *authority = sb_str_n(rest->p + start, i - start);
     *rest = sb_str_from(*rest, i);
-    return sb_http_host_valid(*authority, &name);
+    return authority_sound(*authority) && sb_http_host_valid(*authority, &name);
 }
 
 static enum sb_http_result split_target(struct sb_http_head *h)
@@ -267,11 +299,12 @@ static enum sb_http_result status_line(struct sb_http_head *h, struct sb_str lin
 
 /* -- header lines -- */
 
-static struct sb_str trim_blanks(struct sb_str s)
+/* Tabs are part of a value, as nginx sees it: a length or a Host with one is refused. */
+static struct sb_str trim_spaces(struct sb_str s)
 {
-    while (s.len && (s.p[0] == ' ' || s.p[0] == '\t'))
+    while (s.len && s.p[0] == ' ')
         s = sb_str_from(s, 1);
-    while (s.len && (s.p[s.len - 1] == ' ' || s.p[s.len - 1] == '\t'))
+    while (s.len && s.p[s.len - 1] == ' ')
         s.len--;
     return s;
 }
@@ -312,7 +345,7 @@ static enum sb_http_result header_line(struct sb_http_head *h, struct sb_str lin
     if (i == 0)
         return SB_HTTP_BAD;
     name = sb_str_first(line, i);
-    value = trim_blanks(sb_str_from(line, i + 1));
+    value = trim_spaces(sb_str_from(line, i + 1));
     if (memchr(value.p, '\0', value.len) || memchr(value.p, '\r', value.len))
         return SB_HTTP_BAD;
     if (worst > keep || (worst >= NAME_SCORE && frames_in_disguise(name)))
@@ -360,6 +393,17 @@ bool sb_http_host_valid(struct sb_str host, struct sb_str *name)
     return name->len > 0 && !literal && !sb_str_is(*name, ".");
 }
 
+/* Whether a line before the last has its name, where several names share an id. */
+static bool repeats(const struct sb_http_head *h)
+{
+    size_t last = h->nheaders - 1;
+
+    for (size_t i = 0; i < last; i++)
+        if (h->ids[i] == h->ids[last] && sb_str_ieq(h->headers[i].name, h->headers[last].name))
+            return true;
+    return false;
+}
+
 /* What the last header's name calls for, as soon as it is seen. */
 static enum sb_http_result note_request_header(struct sb_http_head *h)
 {
@@ -375,8 +419,11 @@ static enum sb_http_result note_request_header(struct sb_http_head *h)
     case SB_H_CONTENT_LENGTH:
         return again || !content_length(h, value) ? SB_HTTP_BAD : SB_HTTP_DONE;
     case SB_H_TRANSFER_ENCODING:
+    case SB_H_EXPECT:
     case SB_H_AUTHORIZATION: /* who asks must not depend on which of them is read */
         return again ? SB_HTTP_BAD : SB_HTTP_DONE;
+    case SB_H_ONCE_ASKED:
+        return again && repeats(h) ? SB_HTTP_BAD : SB_HTTP_DONE;
     default:
         return SB_HTTP_DONE;
     }
@@ -404,8 +451,11 @@ static enum sb_http_result finish_request(struct sb_http_head *h)
     return SB_HTTP_DONE;
 }
 
+/* Of several such lines nginx, and so Kong, passes on the first. */
 static enum sb_http_result note_response_header(struct sb_http_head *h)
 {
+    static const uint64_t once = UINT64_C(1) << SB_H_ONCE_ANSWERED | UINT64_C(1) << SB_H_DATE |
+                                 UINT64_C(1) << SB_H_SERVER | UINT64_C(1) << SB_H_CONTENT_TYPE;
     enum sb_http_name id = h->ids[h->nheaders - 1];
     struct sb_str value = h->headers[h->nheaders - 1].value;
     bool again = sb_http_has(h, id);
@@ -415,6 +465,8 @@ static enum sb_http_result note_response_header(struct sb_http_head *h)
         return SB_HTTP_BAD;
     if (id == SB_H_TRANSFER_ENCODING && (again || !sb_str_ieq(value, SB_STR("chunked"))))
         return SB_HTTP_BAD;
+    if (again && (once >> id & 1) && repeats(h))
+        h->nheaders--;
     return SB_HTTP_DONE;
 }
 

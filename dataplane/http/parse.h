@@ -24,7 +24,6 @@ enum sb_http_name {
     SB_H_ACCEPT,
     SB_H_AUTHORIZATION,
     SB_H_CONNECTION,
-    SB_H_CONTENT_ENCODING,
     SB_H_CONTENT_LENGTH,
     SB_H_CONTENT_TYPE,
     SB_H_COOKIE,
@@ -33,6 +32,8 @@ enum sb_http_name {
     SB_H_HOST,
     SB_H_KEEP_ALIVE,
     SB_H_KONG_DEBUG,
+    SB_H_ONCE_ANSWERED, /* of responses, the first line counts: ETag, Expires, Location ... */
+    SB_H_ONCE_ASKED,    /* twice in a request is refused: If-Match, If-Range ... */
     SB_H_PROXY,
     SB_H_PROXY_CONNECTION,
     SB_H_REFERER,
@@ -45,12 +46,12 @@ enum sb_http_name {
     SB_H_VIA,
     SB_H_X_ACCEL, /* X-Accel-Expires, -Redirect, -Limit-Rate, -Buffering, -Charset */
     SB_H_X_FORWARDED_FOR,
-    SB_H_X_FORWARDED_FOR_LIKE, /* the same with an underscore somewhere */
     SB_H_X_FORWARDED_HOST,
     SB_H_X_FORWARDED_PATH,
     SB_H_X_FORWARDED_PORT,
     SB_H_X_FORWARDED_PREFIX,
     SB_H_X_FORWARDED_PROTO,
+    SB_H_X_FORWARDED_SCORED, /* one of these with underscores: X_Forwarded_For */
     SB_H_X_KONG_PROXY_LATENCY,
     SB_H_X_KONG_REQUEST_DEBUG, /* and -Token and -Log */
     SB_H_X_KONG_REQUEST_ID,

@@ -123,7 +123,8 @@ void sb_request_prepare(struct sb_exchange *x)
     x->head_method = sb_str_is(x->req.method, "HEAD");
     x->keep_alive = x->req.version >= 11
                         ? !sb_http_has_token(&x->req, SB_H_CONNECTION, SB_STR("close"))
-                        : sb_http_has_token(&x->req, SB_H_CONNECTION, SB_STR("keep-alive"));
+                        : sb_http_has_token(&x->req, SB_H_CONNECTION, SB_STR("keep-alive")) &&
+                              !sb_http_has_token(&x->req, SB_H_CONNECTION, SB_STR("close"));
     if (++c->requests >= x->w->o->keepalive_requests || x->w->draining ||
         !x->w->o->keepalive_timeout_ms)
         x->keep_alive = false;
@@ -136,21 +137,35 @@ void sb_request_prepare(struct sb_exchange *x)
         x->client_ip = ip;
 }
 
-static struct sb_str trusted_value(const struct sb_exchange *x, enum sb_http_name name)
+/* What the client says was forwarded. Kong reads X_Forwarded_Proto as the same header, and before
+ * the one with dashes. */
+static struct sb_str said(const struct sb_exchange *x, enum sb_http_name id, struct sb_str scored)
 {
-    return x->c->trusted ? sb_http_get(&x->req, name) : (struct sb_str){0};
+    struct sb_str value = {0};
+
+    if (sb_http_has(&x->req, SB_H_X_FORWARDED_SCORED))
+        value = sb_http_find(&x->req, scored);
+    return value.p ? value : sb_http_get(&x->req, id);
 }
+
+static struct sb_str trusted_value(const struct sb_exchange *x, enum sb_http_name id,
+                                   struct sb_str scored)
+{
+    return x->c->trusted ? said(x, id, scored) : (struct sb_str){0};
+}
+
+#define TRUSTED(x, NAME, scored) trusted_value(x, SB_H_X_FORWARDED_##NAME, SB_STR(scored))
 
 struct sb_str sb_request_forwarded_proto(const struct sb_exchange *x)
 {
-    struct sb_str value = trusted_value(x, SB_H_X_FORWARDED_PROTO);
+    struct sb_str value = TRUSTED(x, PROTO, "x_forwarded_proto");
 
     return value.p ? value : x->https ? SB_STR("https") : SB_STR("http");
 }
 
 struct sb_str sb_request_forwarded_host(const struct sb_exchange *x)
 {
-    struct sb_str value = trusted_value(x, SB_H_X_FORWARDED_HOST);
+    struct sb_str value = TRUSTED(x, HOST, "x_forwarded_host");
 
     return value.p ? value : x->host;
 }
@@ -200,9 +215,9 @@ static void escaped(struct sb_gather *g, struct sb_str s)
 
 static void forwarded_prefix(struct sb_exchange *x, struct sb_gather *g)
 {
-    struct sb_str prefix = trusted_value(x, SB_H_X_FORWARDED_PREFIX);
+    struct sb_str prefix = TRUSTED(x, PREFIX, "x_forwarded_prefix");
 
-    if (!prefix.p && (!x->route->strip_path || x->match.prefix_len == 0))
+    if (prefix.p ? !prefix.len : !x->route->strip_path || x->match.prefix_len == 0)
         return;
     if (!prefix.p) {
         prefix = x->match.prefix;
@@ -214,20 +229,16 @@ static void forwarded_prefix(struct sb_exchange *x, struct sb_gather *g)
     sb_gather_lit(g, "\r\n");
 }
 
-/* Kong takes X_Forwarded_For for the same header; the first line counts. */
-static struct sb_str forwarded_for(const struct sb_exchange *x)
+/* An empty value, which only a trusted peer's can be, leaves the header out. */
+static void forwarded_as(struct sb_gather *g, struct sb_str name, struct sb_str value)
 {
-    if (!sb_http_has(&x->req, SB_H_X_FORWARDED_FOR_LIKE))
-        return sb_http_get(&x->req, SB_H_X_FORWARDED_FOR);
-    for (size_t i = 0; i < x->req.nheaders; i++)
-        if (x->req.ids[i] == SB_H_X_FORWARDED_FOR || x->req.ids[i] == SB_H_X_FORWARDED_FOR_LIKE)
-            return x->req.headers[i].value;
-    return (struct sb_str){0};
+    if (value.len)
+        sb_gather_header(g, name, value);
 }
 
 static void forwarded(struct sb_exchange *x, struct sb_gather *g)
 {
-    struct sb_str before = forwarded_for(x), value;
+    struct sb_str before = said(x, SB_H_X_FORWARDED_FOR, SB_STR("x_forwarded_for")), value;
 
     sb_gather_lit(g, "X-Forwarded-For: ");
     if (before.p) {
@@ -239,17 +250,14 @@ static void forwarded(struct sb_exchange *x, struct sb_gather *g)
     }
     sb_gather_lit(g, "\r\nX-Real-IP: ");
     sb_gather_str(g, x->client_ip);
-    sb_gather_lit(g, "\r\nX-Forwarded-Proto: ");
-    sb_gather_str(g, sb_request_forwarded_proto(x));
-    sb_gather_lit(g, "\r\nX-Forwarded-Host: ");
-    sb_gather_str(g, sb_request_forwarded_host(x));
-    sb_gather_lit(g, "\r\nX-Forwarded-Port: ");
-    value = trusted_value(x, SB_H_X_FORWARDED_PORT);
-    sb_gather_str(g, value.p ? value : sb_str_c(x->c->listener->listen->port_text));
-    sb_gather_lit(g, "\r\nX-Forwarded-Path: ");
-    value = trusted_value(x, SB_H_X_FORWARDED_PATH);
-    sb_gather_str(g, value.p ? value : x->req.path);
     sb_gather_lit(g, "\r\n");
+    forwarded_as(g, SB_STR("X-Forwarded-Proto"), sb_request_forwarded_proto(x));
+    forwarded_as(g, SB_STR("X-Forwarded-Host"), sb_request_forwarded_host(x));
+    value = TRUSTED(x, PORT, "x_forwarded_port");
+    forwarded_as(g, SB_STR("X-Forwarded-Port"),
+                 value.p ? value : sb_str_c(x->c->listener->listen->port_text));
+    value = TRUSTED(x, PATH, "x_forwarded_path");
+    forwarded_as(g, SB_STR("X-Forwarded-Path"), value.p ? value : x->req.path);
     forwarded_prefix(x, g);
 }
 

@@ -97,14 +97,14 @@ static struct sb_str charset(const struct sb_exchange *x)
     return sb_str_ieq(said, SB_STR("off")) ? SB_STR("") : said;
 }
 
-/* nginx adds a charset to these, where none is given and the body is not encoded. */
+/* nginx adds a charset to these, where none is given, encoded or not. */
 static bool wants_charset(const struct sb_exchange *x, struct sb_str type)
 {
     static const char *const types[] = {
         "text/html",           "text/plain",      "text/xml", "application/javascript",
         "application/rss+xml", "text/vnd.wap.wml"};
 
-    if (sb_http_has(&x->resp, SB_H_CONTENT_ENCODING) || x->status == 301 || x->status == 302)
+    if (x->status == 301 || x->status == 302)
         return false;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (sb_str_ieq(type, sb_str_c(types[i])))
@@ -129,7 +129,7 @@ static void content_headers(struct sb_exchange *x, struct sb_gather *g)
 {
     struct sb_str type = sb_http_get(&x->resp, SB_H_CONTENT_TYPE);
 
-    if (type.p)
+    if (type.len)
         sb_response_type(x, type, g);
     if (x->chunk_out) {
         sb_gather_lit(g, "Transfer-Encoding: chunked\r\n");

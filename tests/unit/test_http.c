@@ -40,6 +40,8 @@ static const struct {
     {"GET /\r\n", 0, "/", "", SB_BODY_NONE},
     {"GET http://x.test/p?q HTTP/1.1\r\nHost: a\r\n\r\n", 0, "/p", "q", SB_BODY_NONE},
     {"GET http://x.test HTTP/1.1\r\nHost: a\r\n\r\n", 0, "/", "", SB_BODY_NONE},
+    {"GET h+t.p-1://[::1]:80/p HTTP/1.1\r\nHost: a\r\n\r\n", 0, "/p", "", SB_BODY_NONE},
+    {"GET / HTTP/1.1\r\nHost: a\r\nIf-Match: 1\r\nIf-Range: 1\r\n\r\n", 0, "/", "", SB_BODY_NONE},
     {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", 0, "/", "", SB_BODY_LENGTH},
     {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", 0, "/", "", SB_BODY_NONE},
     {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n", 0, "/", "",
@@ -55,6 +57,16 @@ static const struct {
     {"GET / HTTP/1.1\r\nHost:\r\n\r\n", 400, 0, 0, 0},
     {"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400, 0, 0, 0},
     {"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, 0, 0, 0},
+    {"GET / HTTP/1.1\r\nHost: a\t\r\n\r\n", 400, 0, 0, 0},
+    {"GET http://a_b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, 0, 0, 0},
+    {"GET http://a%41/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, 0, 0, 0},
+    {"GET http://a:x/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, 0, 0, 0},
+    {"GET http://[::1]x/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, 0, 0, 0},
+    {"GET 1http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, 0, 0, 0},
+    {"GET / HTTP/1.1\r\nHost: a\r\nIf-Match: 1\r\nif-match: 1\r\n\r\n", 400, 0, 0, 0},
+    {"GET / HTTP/1.1\r\nHost: a\r\nExpect: x\r\nExpect: x\r\n\r\n", 400, 0, 0, 0},
+    {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\t\r\n\r\n", 400, 0, 0, 0},
+    {"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\tchunked\r\n\r\n", 501, 0, 0, 0},
     {"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, 0, 0, 0},
     {"GET / HTTP/1.1\r\nHost: a..b\r\n\r\n", 400, 0, 0, 0},
     {"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400, 0, 0, 0},
@@ -158,14 +170,14 @@ static void test_limits(void **state)
 static void test_headers_of_a_request(void **state)
 {
     static const char text[] =
-        "GET / HTTP/1.1\r\nHost: a.test:80\r\nX-Sp: \t a  b \r\nnone\r\nVIA: x\r\n\r\n";
+        "GET / HTTP/1.1\r\nHost: a.test:80\r\nX-Sp:   a  b\t \r\nnone\r\nVIA: x\r\n\r\n";
     struct sb_http_head h = fresh();
     struct sb_str name;
 
     (void)state;
     assert_int_equal(sb_http_parse_request(&h, text, sizeof text - 1), SB_HTTP_DONE);
     assert_int_equal(h.nheaders, 4);
-    assert_true(sb_str_is(sb_http_find(&h, SB_STR("x-sp")), "a  b"));
+    assert_true(sb_str_is(sb_http_find(&h, SB_STR("x-sp")), "a  b\t"));
     assert_true(sb_str_is(sb_http_get(&h, SB_H_VIA), "x"));
     assert_null(sb_http_get(&h, SB_H_ACCEPT).p);
     assert_true(sb_http_host_valid(h.host, &name));
@@ -366,14 +378,28 @@ static void test_names_in_disguise(void **state)
 {
     static const char text[] = "GET / HTTP/1.1\r\nHost: a\r\nContent_Length: 5\r\n"
                                "Transfer-ENCODING_: x\r\nTRANSFER_encoding: chunked\r\n"
-                               "X_Forwarded-For: 1\r\n\r\n";
+                               "X_Forwarded_For: 1\r\n\r\n";
     struct sb_http_head h = fresh();
 
     (void)state;
     assert_int_equal(sb_http_parse_request(&h, text, sizeof text - 1), SB_HTTP_DONE);
     assert_int_equal(h.nheaders, 3);
-    assert_int_equal(h.ids[2], SB_H_X_FORWARDED_FOR_LIKE);
+    assert_int_equal(h.ids[2], SB_H_X_FORWARDED_SCORED);
     assert_int_equal(h.framing, SB_BODY_NONE);
+}
+
+/* Of what a response says twice, the first counts for these. */
+static void test_once_in_a_response(void **state)
+{
+    static const char text[] = "HTTP/1.1 200 OK\r\nETag: a\r\nExpires: b\r\netag: c\r\nX: 1\r\n"
+                               "Date: d\r\nX: 2\r\nDate: e\r\nVary: f\r\nVary: g\r\n\r\n";
+    struct sb_http_head h = fresh();
+
+    (void)state;
+    assert_int_equal(sb_http_parse_response(&h, text, sizeof text - 1, false), SB_HTTP_DONE);
+    assert_int_equal(h.nheaders, 7);
+    assert_true(sb_str_is(sb_http_find(&h, SB_STR("etag")), "a"));
+    assert_true(sb_str_is(sb_http_get(&h, SB_H_DATE), "d"));
 }
 
 static void test_suspect_responses(void **state)
@@ -412,6 +438,7 @@ int main(void)
         cmocka_unit_test(test_trailers),
         cmocka_unit_test(test_rebase),
         cmocka_unit_test(test_names_in_disguise),
+        cmocka_unit_test(test_once_in_a_response),
         cmocka_unit_test(test_suspect_responses),
     };
 
