@@ -45,25 +45,30 @@ struct groups {
     bool authenticated; /* by the authentication, not by rows */
 };
 
-static int by_name(const void *a, const void *b)
+static int by_id(const void *a, const void *b)
 {
-    return sb_str_cmp(*(const struct sb_str *)a, *(const struct sb_str *)b);
+    return sb_str_cmp((*(const struct sb_found *const *)a)->id,
+                      (*(const struct sb_found *const *)b)->id);
 }
 
 static enum sb_rc groups_of_rows(struct sb_exchange *x, struct sb_str consumer_id,
                                  struct groups *out)
 {
-    const struct sb_found *rows;
+    struct sb_arena *a = sb_exchange_arena(x);
+    const struct sb_found *rows, **sorted;
     struct sb_str *names;
     size_t n;
     enum sb_rc rc = sb_credential_list(x, SB_ACLS_BY_CONSUMER, consumer_id, &rows, &n);
 
     if (rc)
         return rc;
-    names = SB_NEW_N(sb_exchange_arena(x), struct sb_str, n);
+    sorted = SB_NEW_N(a, const struct sb_found *, n);
+    names = SB_NEW_N(a, struct sb_str, n);
     for (size_t i = 0; i < n; i++)
-        names[i] = sb_value_str_at(rows[i].value, "group");
-    qsort(names, n, sizeof *names, by_name);
+        sorted[i] = &rows[i];
+    qsort(sorted, n, sizeof *sorted, by_id);
+    for (size_t i = 0; i < n; i++)
+        names[i] = sb_value_str_at(sorted[i]->value, "group");
     *out = (struct groups){names, n, false};
     return SB_OK;
 }
@@ -111,14 +116,25 @@ static struct sb_str joined(struct sb_exchange *x, const struct groups *groups)
     return text;
 }
 
+/* The header that the client sent, not one that a plugin has set in its place. */
+static void drop_own(struct sb_exchange *x, struct sb_str name)
+{
+    if (sb_exchange_upstream_header(x, name).p == sb_exchange_header(x, name).p)
+        sb_exchange_set_upstream_header(x, name, (struct sb_str){0});
+}
+
+/* Who is not denied by authenticated groups goes on without being told of them here. */
 static void tell_groups(struct sb_exchange *x, const struct config *c, const struct groups *groups)
 {
+    struct sb_str consumers = SB_STR("X-Consumer-Groups");
+    struct sb_str told = SB_STR("X-Authenticated-Groups");
     struct sb_str text = c->hide_header ? (struct sb_str){0} : joined(x, groups), none = {0};
 
-    sb_exchange_set_upstream_header(x, SB_STR("X-Consumer-Groups"),
-                                    groups->authenticated ? none : text);
-    sb_exchange_set_upstream_header(x, SB_STR("X-Authenticated-Groups"),
-                                    groups->authenticated ? text : none);
+    sb_exchange_set_upstream_header(x, consumers, groups->authenticated ? none : text);
+    if (groups->authenticated && c->deny)
+        drop_own(x, told);
+    else
+        sb_exchange_set_upstream_header(x, told, groups->authenticated ? text : none);
 }
 
 static enum sb_rc refuse(struct sb_exchange *x, bool known)

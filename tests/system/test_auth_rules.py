@@ -33,6 +33,8 @@ ROUTES = [
     route("hmac", "hmac-auth", clock_skew=10**10),
     route("key", "key-auth", key_names=["apikey", "x_key"]),
     route("hidden", "key-auth", hide_credentials=True, key_in_body=True),
+    {"name": "acl", "hosts": ["acl"], "plugins": [
+        {"name": "key-auth"}, {"name": "acl", "config": {"allow": ["z"]}}]},
 ]
 
 CONSUMERS = [
@@ -40,7 +42,9 @@ CONSUMERS = [
      "keyauth_credentials": [{"key": "alice-key"}],
      "basicauth_credentials": [{"username": "al", "password": "pw"}],
      "hmacauth_credentials": [{"username": "al", "secret": "sec"}],
-     "jwt_secrets": [{"key": "alice-iss", "secret": "sec"}]},
+     "jwt_secrets": [{"key": "alice-iss", "secret": "sec"}],
+     "acls": [{"id": f"0d000000-0000-4000-8000-00000000000{i}", "group": group}
+              for i, group in ((3, "a"), (1, "z"), (2, "m"))]},
     {"id": GUEST, "username": "guest"},
 ]
 
@@ -92,6 +96,8 @@ ROWS = [
      {"headers": {"X-Key": "alice-key"}}, 200, ["x-consumer-username: alice"]),
     ("an underscore of the header itself comes first", "key",
      {"headers": {"X-Key": "alice-key", "x_key": "other"}}, 401, ["Unauthorized"]),
+    ("groups are told in the order of their ids", "acl", {"headers": {"apikey": "alice-key"}}, 200,
+     ["x-consumer-groups: z, m, a"]),
     ("hiding writes the query anew, where the key came from elsewhere, too", "hidden",
      {"path": "/?b=%20x+y&c=a/b*~&&d&=e&apikey=k", "headers": {"apikey": "alice-key"}}, 200,
      ["GET /?b=+x+y&c=a%2Fb*%7E&d=&=e HTTP/1.1"]),
