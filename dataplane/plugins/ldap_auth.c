@@ -238,11 +238,10 @@ static struct sb_str key_of(struct sb_exchange *x, const struct config *c, struc
 }
 
 /* SB_OK, SB_DENIED, SB_AGAIN, SB_UNAVAILABLE, SB_TOOLARGE. */
-static enum sb_rc ask(struct sb_exchange *x, const struct config *c, struct sb_str key,
-                      struct sb_str user, struct sb_str password)
+static enum sb_rc ask(struct sb_exchange *x, const struct config *c, struct waiter *w,
+                      struct sb_str key, struct sb_str user, struct sb_str password)
 {
     struct directory *d = sb_exchange_worker_state(x, &sb_plugin_ldap_auth);
-    struct waiter *w = sb_exchange_state(x, c, sizeof *w);
     struct sb_arena *arena = sb_exchange_arena(x);
     struct answer *a = sb_map_get(&d->answers, key);
     struct sb_str dn;
@@ -281,19 +280,19 @@ static bool words_of(struct sb_exchange *x, const struct config *c, struct sb_st
            !memchr(user->p, '\0', user->len);
 }
 
-static enum sb_rc authenticate(struct sb_exchange *x, const void *config,
-                               struct sb_auth_result *result)
+/* Who the header says it is, as far as the directory agrees: SB_DENIED, too, where it says nothing.
+ */
+static enum sb_rc try_header(struct sb_exchange *x, const struct config *c, struct waiter *w,
+                             struct sb_str header, struct sb_auth_result *result)
 {
-    const struct config *c = config;
     struct sb_credential *credential;
     struct sb_str user, password, key;
     enum sb_rc rc;
 
-    if (!words_of(x, c, SB_STR("Proxy-Authorization"), &user, &password) &&
-        !words_of(x, c, SB_STR("Authorization"), &user, &password))
+    if (!words_of(x, c, header, &user, &password))
         return SB_DENIED;
     key = key_of(x, c, user, password);
-    rc = ask(x, c, key, user, password);
+    rc = ask(x, c, w, key, user, password);
     if (rc) /* the directory is away: Kong's 500; too many ask: 503 */
         return rc == SB_UNAVAILABLE ? SB_TIMEOUT : rc == SB_TOOLARGE ? SB_UNAVAILABLE : rc;
     credential = SB_NEW(sb_exchange_arena(x), struct sb_credential);
@@ -301,11 +300,24 @@ static enum sb_rc authenticate(struct sb_exchange *x, const void *config,
     credential->kind = "ldap_auth";
     result->credential = credential;
     result->identifier = user;
-    if (c->auth.hide_credentials) {
-        sb_exchange_set_upstream_header(x, SB_STR("Proxy-Authorization"), (struct sb_str){0});
-        sb_exchange_set_upstream_header(x, SB_STR("Authorization"), (struct sb_str){0});
-    }
     return SB_OK;
+}
+
+static enum sb_rc authenticate(struct sb_exchange *x, const void *config,
+                               struct sb_auth_result *result)
+{
+    static const struct sb_str headers[] = {SB_STR_INIT("Proxy-Authorization"),
+                                            SB_STR_INIT("Authorization")};
+    const struct config *c = config;
+    struct waiter *waiters = sb_exchange_state(x, c, 2 * sizeof *waiters);
+    enum sb_rc rc = SB_DENIED;
+
+    for (int i = 0; i < 2 && rc == SB_DENIED; i++)
+        rc = try_header(x, c, &waiters[i], headers[i], result);
+    if (!rc && c->auth.hide_credentials)
+        for (int i = 0; i < 2; i++)
+            sb_exchange_set_upstream_header(x, headers[i], (struct sb_str){0});
+    return rc;
 }
 
 static enum sb_rc access(struct sb_exchange *x, const void *config)

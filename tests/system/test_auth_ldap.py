@@ -100,6 +100,18 @@ def test_basic_scheme_hiding_and_anonymous(gateway):
     assert stranger.status_code == 200 and "x-consumer-username: guest" in stranger.text
 
 
+def test_a_refused_proxy_header_leaves_the_other_one(gateway):
+    def both(proxy, own):
+        headers = credentials("alice", own)
+        headers["Proxy-Authorization"] = credentials("bob", proxy)["Authorization"]
+        answer = gateway.proxy("/", "plain", headers=headers)
+        return answer.status_code, [line for line in answer.text.splitlines() if "identifier" in line]
+
+    assert both("pass:with:colons", "no") == (200, ["x-credential-identifier: bob"])
+    assert both("no", "secret") == (200, ["x-credential-identifier: alice"])
+    assert both("no", "no")[0] == 401
+
+
 def test_answers_are_remembered_and_equal_questions_asked_once(gateway, ldap):
     before, answers = ldap.binds, []
 
