@@ -1,5 +1,6 @@
 /* answer.c - responses that the gateway itself gives: errors in the format that the client accepts,
  * redirects, what plugins answer. Texts and formats are Kong's, byte for byte (proxy-http.md 8). */
+#include "dataplane/http/error_body.h"
 #include "dataplane/http/grpc_answer.h"
 #include "dataplane/http/steps.h"
 
@@ -70,175 +71,24 @@ static const char *find_message(int status)
     return NULL;
 }
 
+static struct sb_str error_message(struct sb_exchange *x)
+{
+    const char *text = find_message(x->answer.status);
+
+    if (x->answer.message.len)
+        return x->answer.message;
+    if (text)
+        return sb_str_c(text);
+    return sb_arena_printf(sb_exchange_arena(x), "The upstream server responded with %d",
+                           x->answer.status);
+}
+
 struct sb_str sb_status_text(int status)
 {
     for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++)
         if (statuses[i].status == status)
             return sb_str_c(statuses[i].text);
     return SB_STR("Unknown");
-}
-
-/* -- formats -- */
-
-static const struct {
-    const char *type, *before, *between, *after;
-} formats[SB_FORMATS] = {
-    [SB_FORMAT_JSON] = {"application/json; charset=utf-8", "{\n  \"message\":\"",
-                        "\",\n  \"request_id\":\"", "\"\n}"},
-    [SB_FORMAT_PLAIN] = {"text/plain; charset=utf-8", "", "\nrequest_id: ", "\n"},
-    [SB_FORMAT_HTML] =
-        {"text/html; charset=utf-8",
-         "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n"
-         "    <title>Error</title>\n  </head>\n  <body>\n    <h1>Error</h1>\n    <p>",
-         ".</p>\n    <p>request_id: ", "</p>\n  </body>\n</html>\n"},
-    [SB_FORMAT_XML] = {"application/xml; charset=utf-8",
-                       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>",
-                       "</message>\n  <requestid>", "</requestid>\n</error>\n"},
-};
-
-static enum sb_error_format format_of_type(struct sb_str type)
-{
-    static const struct {
-        const char *type;
-        enum sb_error_format format;
-    } types[] = {
-        {"text/plain", SB_FORMAT_PLAIN},
-        {"text/html", SB_FORMAT_HTML},
-        {"application/json", SB_FORMAT_JSON},
-        {"application/xml", SB_FORMAT_XML},
-        {"text/*", SB_FORMAT_PLAIN},
-        {"application/*", SB_FORMAT_JSON},
-        {"*/*", SB_FORMAT_JSON},
-    };
-
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (sb_str_is(type, types[i].type))
-            return types[i].format;
-    return SB_FORMATS;
-}
-
-/* q in thousandths; what is malformed counts as 1. */
-static int quality(struct sb_str params)
-{
-    struct sb_str piece;
-    int q = 0, scale = 1000;
-
-    while (sb_str_split(&params, ';', &piece)) {
-        piece = sb_str_trim(piece);
-        if (piece.len < 3 || (piece.p[0] | 0x20) != 'q' || piece.p[1] != '=')
-            continue;
-        for (size_t i = 2; i < piece.len && scale >= 1; i++) {
-            if (i == 3)
-                continue; /* the point */
-            if (piece.p[i] < '0' || piece.p[i] > '9')
-                return 1000;
-            q += (piece.p[i] - '0') * scale;
-            scale /= 10;
-        }
-        return q;
-    }
-    return 1000;
-}
-
-/* The first of the best: strictly greater q wins. */
-static enum sb_error_format format_of_accept(struct sb_str accept)
-{
-    enum sb_error_format best = SB_FORMAT_JSON, format;
-    struct sb_str item;
-    int best_q = 0, q;
-
-    while (sb_str_split(&accept, ',', &item)) {
-        ptrdiff_t semicolon = sb_str_chr(item, ';', 0);
-        struct sb_str params = {0};
-
-        if (semicolon >= 0) {
-            params = sb_str_from(item, (size_t)semicolon + 1);
-            item = sb_str_first(item, (size_t)semicolon);
-        }
-        format = format_of_type(sb_str_trim(item));
-        q = quality(params);
-        if (format < SB_FORMATS && q > best_q) {
-            best = format;
-            best_q = q;
-        }
-    }
-    return best;
-}
-
-static enum sb_error_format choose_format(const struct sb_exchange *x)
-{
-    struct sb_str accept = sb_http_get(&x->req, SB_H_ACCEPT);
-
-    if (!accept.p && x->answer.kind == SB_ANSWER_REFUSED) {
-        accept = sb_http_get(&x->req, SB_H_CONTENT_TYPE);
-        if (!accept.p)
-            return x->w->o->error_default;
-    }
-    return accept.p ? format_of_accept(accept) : SB_FORMAT_JSON;
-}
-
-/* -- bodies -- */
-
-/* A template of the user's: two %s, for message and request id. */
-static void from_template(struct sb_str t, struct sb_str message, struct sb_str id,
-                          struct sb_gather *g)
-{
-    const struct sb_str values[] = {message, id};
-
-    for (size_t i = 0; i < 2; i++) {
-        ptrdiff_t at = sb_str_find(t, SB_STR("%s"), 0);
-
-        if (at < 0)
-            break;
-        sb_gather_str(g, sb_str_first(t, (size_t)at));
-        sb_gather_str(g, values[i]);
-        t = sb_str_from(t, (size_t)at + 2);
-    }
-    sb_gather_str(g, t);
-}
-
-/* Messages go into JSON and markup: what could end a string or a tag there is written safely. */
-static void escape(struct sb_gather *g, enum sb_error_format format, struct sb_str s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.p[i];
-
-        if (format == SB_FORMAT_JSON && (c == '"' || c == '\\')) {
-            sb_gather_lit(g, "\\");
-            sb_gather_add(g, &c, 1);
-        } else if (format == SB_FORMAT_JSON && (unsigned char)c < 0x20) {
-            sb_gather_lit(g, " ");
-        } else if (format != SB_FORMAT_JSON && format != SB_FORMAT_PLAIN && c == '<') {
-            sb_gather_lit(g, "&lt;");
-        } else if (format != SB_FORMAT_JSON && format != SB_FORMAT_PLAIN && c == '&') {
-            sb_gather_lit(g, "&amp;");
-        } else {
-            sb_gather_add(g, &c, 1);
-        }
-    }
-}
-
-static void error_body(struct sb_exchange *x, enum sb_error_format format, struct sb_gather *g)
-{
-    struct sb_str message = x->answer.message;
-    const char *text = find_message(x->answer.status);
-    char room[64];
-
-    if (message.len == 0 && text)
-        message = sb_str_c(text);
-    if (message.len == 0) {
-        snprintf(room, sizeof room, "The upstream server responded with %d", x->answer.status);
-        message = sb_str_c(room);
-    }
-    if (x->w->o->error_template[format].p) {
-        from_template(x->w->o->error_template[format], message, sb_str_n(x->id, sizeof x->id), g);
-        return;
-    }
-    sb_gather_str(g, sb_str_c(formats[format].before));
-    escape(g, format, message);
-    sb_gather_str(g, sb_str_c(formats[format].between));
-    sb_gather_add(g, x->id, sizeof x->id);
-    sb_gather_str(g, sb_str_c(formats[format].after));
 }
 
 /* nginx's pages and its status lines differ in two names. */
@@ -326,8 +176,6 @@ static void add_headers(struct sb_gather *g, const struct sb_header_change *list
 
 static struct sb_str make_body(struct sb_exchange *x, struct sb_gather *body)
 {
-    enum sb_error_format format;
-
     if (sb_grpc_answers(x))
         return SB_STR("application/grpc");
     if (x->answer.kind == SB_ANSWER_BODY) {
@@ -338,9 +186,7 @@ static struct sb_str make_body(struct sb_exchange *x, struct sb_gather *body)
         page_body(x, body);
         return page_type(x);
     }
-    format = choose_format(x);
-    error_body(x, format, body);
-    return sb_str_c(formats[format].type);
+    return sb_error_body(x, error_message(x), body);
 }
 
 /* Body filters see an answer of ours in one piece. */

@@ -3,6 +3,8 @@
 Rows are what nginx 1.25.3 and Kong 3.9.1's own rules make of the same bytes.
 """
 
+import socket
+
 import pytest
 
 from gateway import Gateway
@@ -25,6 +27,16 @@ def gateway(origin):
 def trusting(origin):
     with Gateway(config=config(origin.port), nginx_worker_processes=1, trusted_ips="127.0.0.1") as g:
         yield g
+
+
+@pytest.fixture(scope="module")
+def erring():
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        dead = {"host": "127.0.0.1", "port": nobody.getsockname()[1], "retries": 0}
+        services = [{"name": "dead", **dead, "routes": [{"name": "dead", "paths": ["/dead"]}]}]
+        with Gateway(config={"services": services}, nginx_worker_processes=1) as g:
+            yield g
 
 
 SEEN = [  # whether the client is trusted, its header, the name that the origin is asked for, what it saw
@@ -67,6 +79,41 @@ def test_response_headers(gateway, origin, headers, name, value):
             assert c.ask(get("/")).headers.get(name) == value
     finally:
         origin.answer = lambda r: ok(b"hello")
+
+
+JSON, HTML, PLAIN, XML = "application/json", "text/html", "text/plain", "application/xml"
+ACCEPTED = [  # path, headers; the type and the start of the body of the error
+    ("/none", "Accept: image/png, text/html;q=0.5", JSON, b'{\n  "message":"no'),
+    ("/none", "Accept: image/*;q=0.1, text/html;q=0.5", HTML, b"<!doctype"),
+    ("/none", "Accept: text", JSON, b"{"),
+    ("/none", "Accept: a/b, text/html", HTML, b"<!doctype"),     # names have two letters or more
+    ("/none", "Accept: text/html;q=0, text/plain;q=0.001", PLAIN, b"no Route"),
+    ("/none", "Accept: text/html;level=1;q=0.3, text/plain;q=0.4", PLAIN, b"no Route"),
+    ("/none", "Accept: text/html;v=1;q=0.3, text/plain;q=0.4", HTML, b"<!doctype"),
+    ("/none", "Accept: text/html;q=0.9999, text/plain;q=1.000", PLAIN, b"no Route"),
+    ("/none", "Accept: text/html; Q=0.3, application/xml ; q=0.4", XML, b"<?xml"),
+    ("/none", "Accept: text/html;q=0.3\r\nAccept: text/plain", PLAIN, b"no Route"),
+    ("/dead", "Accept: text/html;q=0.3\r\nAccept: text/plain", HTML, b"<!doctype"),
+    ("/none", "Accept: application/grpc", None, b""),
+    ("/dead", "Accept: application/grpc", JSON, b'{"message":"An invalid response was received'),
+    ("/dead", "Content-Type: application/grpc+proto", JSON, b'{"message":"An invalid response'),
+    ("/dead", "Content-Type: application/grpc\r\nAccept: text/plain", PLAIN, b"An invalid"),
+]
+
+
+@pytest.mark.parametrize("path, headers, kind, body", ACCEPTED)
+def test_formats_of_errors(erring, path, headers, kind, body):
+    with Client(erring) as c:
+        a = c.ask(get(path, headers))
+    assert (a.status, a.body[:len(body) or None]) == (404 if path == "/none" else 502, body)
+    assert a.headers.get("content-type") == (kind and [kind + "; charset=utf-8"])
+
+
+def test_a_template_with_percent_signs(tmp_path):
+    (tmp_path / "t").write_text("100%% %s %d %s %")
+    with Gateway(config={}, nginx_worker_processes=1, error_template_plain=tmp_path / "t") as g, Client(g) as c:
+        body = c.ask(get("/", "Accept: text/plain")).body.decode()
+    assert body.startswith("100% no Route matched with those values %d ") and body.endswith(" %")
 
 
 @pytest.mark.parametrize("connection, stays", [("keep-alive", True), ("keep-alive, close", False)])
