@@ -64,14 +64,22 @@ static uint16_t address_text(const struct sockaddr *sa, char out[INET6_ADDRSTRLE
     return ntohs(in6->sin6_port);
 }
 
-static void note_address(struct sb_client *c, const struct sockaddr *peer)
+uint16_t sb_client_local(const struct sb_client *c, char out[INET6_ADDRSTRLEN])
 {
     struct sockaddr_storage local;
     socklen_t len = sizeof local;
 
+    out[0] = '\0';
+    if (getsockname(c->io.fd, (struct sockaddr *)&local, &len))
+        return 0;
+    return address_text((struct sockaddr *)&local, out);
+}
+
+static void note_address(struct sb_client *c, const struct sockaddr *peer)
+{
     c->port = address_text(peer, c->ip);
-    if (c->w->o->wants_local_ip && !getsockname(c->io.fd, (struct sockaddr *)&local, &len))
-        (void)address_text((struct sockaddr *)&local, c->local_ip);
+    if (c->w->o->wants_local_ip)
+        (void)sb_client_local(c, c->local_ip);
     c->ip_len = (uint8_t)strlen(c->ip);
     c->trusted = c->w->o->ntrusted && sb_cidr_has(c->w->o->trusted, c->w->o->ntrusted, peer);
 }
@@ -79,10 +87,12 @@ static void note_address(struct sb_client *c, const struct sockaddr *peer)
 void sb_client_open(struct sb_worker *w, const struct sb_listener *listener, int fd,
                     const struct sockaddr *peer)
 {
+    static atomic_uint_fast64_t serial;
     struct sb_client *c = sb_pool_take(&w->clients, sizeof *c);
 
     sb_count(&w->stats.connections_accepted, 1);
     *c = (struct sb_client){.w = w, .listener = listener, .state = SB_CLIENT_OPEN};
+    c->serial = atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed) + 1;
     if (sb_io_open(&c->io, w, fd, on_event, c)) {
         sb_pool_give(&w->clients, c, POOL_KEEP_MAX);
         return;

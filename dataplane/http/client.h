@@ -24,12 +24,12 @@ struct sb_client {
     struct sb_client *next, **link;
     enum sb_client_state state;
     bool running, waiting, close;
-    struct sb_exchange *x; /* HTTP/1 */
-    struct sb_h2 *h2;      /* NULL: HTTP/1 */
-    bool preface;          /* HTTP/2 was begun by prior knowledge */
-    uint64_t requests;
-    struct sb_timer timer; /* handshake, header and keep-alive time-outs */
-    bool trusted;          /* the peer is in trusted_ips */
+    struct sb_exchange *x;     /* HTTP/1 */
+    struct sb_h2 *h2;          /* NULL: HTTP/1 */
+    bool preface;              /* HTTP/2 was begun by prior knowledge */
+    uint64_t serial, requests; /* its number in this process, from 1; how many came on it */
+    struct sb_timer timer;     /* handshake, header and keep-alive time-outs */
+    bool trusted;              /* the peer is in trusted_ips */
     uint16_t port, proxy_port;
     uint8_t ip_len, proxy_ip_len;
     char ip[INET6_ADDRSTRLEN], proxy_ip[INET6_ADDRSTRLEN]; /* peer; as the PROXY header has it */
@@ -47,6 +47,8 @@ void sb_client_open(struct sb_worker *w, const struct sb_listener *listener, int
                     const struct sockaddr *peer);
 /* Goes on with whatever can go on; may free the client. */
 void sb_client_run(struct sb_client *c);
+/* The address of ours that it came to, as text; returns the port. */
+uint16_t sb_client_local(const struct sb_client *c, char out[INET6_ADDRSTRLEN]);
 /* Whether it is between two requests, for the counters. */
 void sb_client_set_waiting(struct sb_client *c, bool waiting);
 /* Lets busy clients finish with Connection: close and closes idle ones after w->drain_idle_ms; all:

@@ -88,6 +88,14 @@ struct ssl_st *sb_exchange_tls(const struct sb_exchange *x)
     return x->c->io.ssl;
 }
 
+struct sb_connection sb_exchange_connection(const struct sb_exchange *x)
+{
+    struct sb_connection out = {.serial = x->c->serial, .requests = x->c->requests};
+
+    out.local_port = sb_client_local(x->c, out.local_ip);
+    return out;
+}
+
 enum sb_rc sb_exchange_body(struct sb_exchange *x, size_t max, struct sb_str *body)
 {
     const struct sb_request_body *b = &x->body;
@@ -130,24 +138,6 @@ struct sb_str sb_exchange_upstream_header(const struct sb_exchange *x, struct sb
         if (c->add && sb_str_ieq(c->name, name))
             value = c->value;
     return value;
-}
-
-void sb_exchange_each_upstream_header(const struct sb_exchange *x,
-                                      bool (*fn)(void *arg, struct sb_str name,
-                                                 struct sb_str value),
-                                      void *arg)
-{
-    for (size_t i = 0; i < x->req.nheaders; i++) {
-        const struct sb_router_header *h = &x->req.headers[i];
-        bool host = x->up.host.p && x->req.ids[i] == SB_H_HOST;
-
-        if (!sb_change_find(x->request_changes, h->name) &&
-            !fn(arg, h->name, host ? x->up.host : h->value))
-            return;
-    }
-    for (const struct sb_header_change *c = x->request_changes; c; c = c->next)
-        if (c->value.p && !fn(arg, c->name, c->value))
-            return;
 }
 
 void sb_exchange_set_upstream_method(struct sb_exchange *x, struct sb_str method)

@@ -6,12 +6,14 @@ struct sb_plugin;
 
 extern const struct sb_plugin sb_plugin_acl;
 extern const struct sb_plugin sb_plugin_basic_auth;
+extern const struct sb_plugin sb_plugin_correlation_id;
 extern const struct sb_plugin sb_plugin_hmac_auth;
 extern const struct sb_plugin sb_plugin_jwt;
 extern const struct sb_plugin sb_plugin_key_auth;
 extern const struct sb_plugin sb_plugin_ldap_auth;
 extern const struct sb_plugin sb_plugin_oauth2;
 extern const struct sb_plugin sb_plugin_request_termination;
+extern const struct sb_plugin sb_plugin_request_transformer;
 extern const struct sb_plugin sb_plugin_response_transformer;
 extern const struct sb_plugin sb_plugin_session;
 

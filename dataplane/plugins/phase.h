@@ -144,6 +144,15 @@ struct sb_str sb_exchange_forwarded_proto(const struct sb_exchange *x);
 /* The client's certificate (PEM chain and so on: its connection); NULL: plain, or none given. */
 struct ssl_st *sb_exchange_tls(const struct sb_exchange *x);
 
+/* The connection that the request came on. */
+struct sb_connection {
+    char local_ip[46]; /* where it was accepted, as text */
+    uint16_t local_port;
+    uint64_t serial;   /* a number of its own in this process, from 1 */
+    uint64_t requests; /* that came on it so far, this one too */
+};
+struct sb_connection sb_exchange_connection(const struct sb_exchange *x);
+
 /* The whole request body, in one piece, up to max bytes. SB_OK: in *body, "" when there is none;
  * valid as long as the exchange. SB_AGAIN: it is still coming in; return SB_AGAIN from the hook,
  * which is called again when it is there. SB_TOOLARGE: longer than max; it goes to the upstream all
@@ -160,12 +169,6 @@ void sb_exchange_add_upstream_header(struct sb_exchange *x, struct sb_str name,
                                      struct sb_str value);
 /* The header as the upstream will see it now: changed, else as the client sent it. */
 struct sb_str sb_exchange_upstream_header(const struct sb_exchange *x, struct sb_str name);
-/* Calls fn for every header as it stands now, until it says false: the client's in the order
- * received, then what plugins set; with Host, and without what they removed. */
-void sb_exchange_each_upstream_header(const struct sb_exchange *x,
-                                      bool (*fn)(void *arg, struct sb_str name,
-                                                 struct sb_str value),
-                                      void *arg);
 void sb_exchange_set_upstream_method(struct sb_exchange *x, struct sb_str method);
 /* In place of the path that the route makes, escaped as it should be sent, with its leading slash;
  * and of the query, without "?" ("" : none). */

@@ -13,12 +13,14 @@
 static const struct sb_plugin *const built_in[] = {
     &sb_plugin_acl,
     &sb_plugin_basic_auth,
+    &sb_plugin_correlation_id,
     &sb_plugin_hmac_auth,
     &sb_plugin_jwt,
     &sb_plugin_key_auth,
     &sb_plugin_ldap_auth,
     &sb_plugin_oauth2,
     &sb_plugin_request_termination,
+    &sb_plugin_request_transformer,
     &sb_plugin_response_transformer,
     &sb_plugin_session,
 };

@@ -1,6 +1,7 @@
 #include "dataplane/plugins/request_values.h"
 
 #include "dataplane/plugins/args.h"
+#include "dataplane/plugins/details.h"
 
 struct collecting {
     struct sb_arena *arena;
@@ -21,6 +22,6 @@ struct sb_value *sb_request_headers(struct sb_exchange *x)
     struct sb_arena *a = sb_exchange_arena(x);
     struct collecting c = {a, sb_value_object(a)};
 
-    sb_exchange_each_upstream_header(x, collect, &c);
+    sb_exchange_each_request_header(x, collect, &c);
     return c.object;
 }

@@ -225,7 +225,7 @@ class Upstream:
     """An HTTP server that answers 200 with its name, says in X-Seen what it was asked, and counts."""
 
     def __init__(self, name="upstream", host="127.0.0.1"):
-        self.name, self.requests, self.headers = name, 0, {}
+        self.name, self.requests, self.headers, self.body = name, 0, {}, b""
         upstream = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -233,7 +233,7 @@ class Upstream:
             disable_nagle_algorithm = True      # head and body are two writes
 
             def answer(self):
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                upstream.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 upstream.requests += 1
                 upstream.headers = dict(self.headers)   # of the last request
                 body = upstream.name.encode()
