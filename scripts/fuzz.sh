@@ -10,7 +10,7 @@ for name in "$@"; do
     [ -d "$corpus" ] || corpus=
     log=$dir/$name.log
     if "$dir/$name" -max_total_time="$seconds" -seed="$seed" -rss_limit_mb=2048 \
-        -timeout=10 -max_len=65536 -artifact_prefix="$dir/" -print_final_stats=1 "$grown" $corpus >"$log" 2>&1; then
+        -timeout=30 -max_len=65536 -artifact_prefix="$dir/" -print_final_stats=1 "$grown" $corpus >"$log" 2>&1; then
         printf '  ok   %-18s %s executions\n' "$name" \
             "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")"
     else
