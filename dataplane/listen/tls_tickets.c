@@ -5,6 +5,8 @@
  * (I1) A key seals for every_s after it was made, so it may go lifetime_s after that: no ticket of
  * its lives longer.
  *
+ * A TLS 1.3 client uses a ticket once (RFC 8446, C.4), so who resumes gets the next one.
+ *
  * The cipher is fetched once: OpenSSL's own way looks it up again for every ticket.
  */
 #include "dataplane/listen/tls_tickets.h"
@@ -137,7 +139,9 @@ static int use_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_
         (EVP_CipherInit_ex(cipher, t->cipher, NULL, key.aes, iv, seal) != 1 || !set_mac(mac, &key)))
         at = -2;
     OPENSSL_cleanse(&key, sizeof key);
-    return at == 0 ? 1 : at > 0 ? 2 : at == -1 ? 0 : -1;
+    if (at < 0)
+        return at == -1 ? 0 : -1;
+    return !seal && (at > 0 || SSL_version(ssl) >= TLS1_3_VERSION) ? 2 : 1;
 }
 
 struct sb_tls_tickets *sb_tls_tickets_new(SSL_CTX *ctx, int64_t lifetime_s)

@@ -216,6 +216,20 @@ def test_sessions_resume_on_every_worker(upstream, version, tickets):
         assert resumes(g, version) == 12
 
 
+def test_who_resumes_gets_the_next_ticket(upstream):
+    """Clients use a ticket of TLS 1.3 once: without a new one every second handshake is a full one."""
+    c = context(ssl.TLSVersion.TLSv1_3)
+    session, tickets = None, set()
+    with Gateway(config=config(upstream.port), nginx_worker_processes=1) as g:
+        for i in range(4):
+            with connect(g, c, session=session) as tls:
+                ask(tls, close=True)
+                session = tls.session
+                assert tls.session_reused == (i > 0)
+                tickets.add(session.id)
+    assert len(tickets) == 4
+
+
 def test_a_ticket_comes_with_the_answer_also_without_one(upstream):
     """It is held for the first answer, but a client that asks nothing gets it, too."""
     with Gateway(config=config(upstream.port)) as g:

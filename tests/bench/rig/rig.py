@@ -5,7 +5,7 @@
   rig.py --report results.jsonl [--base nginx]
 
 A contestant is contestants/NAME.sh (see contestants/silverback.sh.example).
-Cases: plain conns tls tlshs h2m1 h2m32 body64k body1m routes10 routes1k
+Cases: plain conns tls tlshs tlsfull h2m1 h2m32 body64k body1m routes10 routes1k
 routes10k fresh10 fresh1k fresh10k fresh100k miss10k latfix lat50 idle1k idle10k reload ws tcp push1k push10k prop
 The proxy runs on CPU 0; the origin and the generator on CPU 1.  Rounds are
 interleaved: every contestant once, then every contestant again.
@@ -250,6 +250,15 @@ def miss10k(px):     # a host nobody has: 404 after the whole search; no upstrea
 def tls(px): return wrk(px, "-c64", f"https://127.0.0.1:{PORTS['TLS_PORT']}/")
 @case(needs="tls")
 def tlshs(px): return wrk(px, "-c32", "-H", "Connection: close", f"https://127.0.0.1:{PORTS['TLS_PORT']}/")
+@case(needs="tls")
+def tlsfull(px):     # a new client each time, so that none resumes: 500 at a time, a request each
+    def go():
+        o = sh(["taskset", "-c", GCPU, "h2load", "--h1", "-n500", "-c500", "-t1", f"https://127.0.0.1:{PORTS['TLS_PORT']}/"])
+        return int(re.search(r"status codes: (\d+) 2xx", o).group(1))
+    go()
+    c0, n = px.cpu(), 0
+    for _ in range(6): n += go()
+    return dict(requests=n, cpu_us=(px.cpu() - c0) / 1e3 / max(n, 1))
 @case(needs="h2")
 def h2m1(px): return h2load(px, 40000, 32, 1)
 @case(needs="h2")
