@@ -193,6 +193,7 @@ struct sb_exchange {
     struct sb_kept kept[SB_KEPT_ROOM]; /* asking.nkept of them */
     char path_room[1024];              /* for normalised paths that fit */
     char host_room[256];
+    char ip_room[46]; /* of client_ip, where a header tells it */
     uint8_t ids_room[SB_X_HEADERS];
     struct sb_router_header headers_room[SB_X_HEADERS];
     char inline_in[SB_X_IN_LEN];

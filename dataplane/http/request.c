@@ -58,58 +58,96 @@ static bool is_trusted(const struct sb_exchange *x, const union sb_sockaddr *add
     return sb_cidr_has(x->w->o->trusted, x->w->o->ntrusted, &addr->sa);
 }
 
-/* An address, perhaps with a port, as proxies write it into headers. */
-static bool header_address(struct sb_str *text, union sb_sockaddr *addr)
+static bool is_port(struct sb_str s)
 {
-    ptrdiff_t colon = sb_str_rchr(*text, ':');
+    int64_t n;
 
-    if (sb_address_parse(*text, 0, addr))
+    return sb_str_int(s, &n) && n > 0 && n < 65536;
+}
+
+/* An address as proxies write it into headers: alone, or with a port, where IPv6 is in brackets. */
+static bool header_address(struct sb_str text, union sb_sockaddr *addr)
+{
+    bool bracket = text.len && text.p[0] == '[';
+    ptrdiff_t colon = sb_str_rchr(text, ':');
+    struct sb_str host;
+
+    if (!bracket && sb_address_parse(text, 0, addr))
         return true;
-    if (colon < 0)
+    if (colon < 2 || !is_port(sb_str_from(text, (size_t)colon + 1)))
         return false;
-    *text = sb_str_first(*text, (size_t)colon);
-    return sb_address_parse(*text, 0, addr);
+    host = sb_str_first(text, (size_t)colon);
+    if (!bracket)
+        return sb_str_chr(host, ':', 0) < 0 && sb_address_parse(host, 0, addr);
+    return host.p[host.len - 1] == ']' &&
+           sb_address_parse(sb_str_n(host.p + 1, host.len - 2), 0, addr);
 }
 
-/* From the right: the last address, or, recursive, the last that is not trusted. */
-static struct sb_str address_of_list(const struct sb_exchange *x, struct sb_str list)
+static bool parts(char c)
 {
-    struct sb_str found = {0};
+    return c == ' ' || c == ',';
+}
+
+/* From the right: the last address, or, recursive, the last that is not trusted. Commas and spaces
+ * part them. False: there is none. *trusted: all of them are. */
+static bool address_of_list(const struct sb_exchange *x, struct sb_str list,
+                            union sb_sockaddr *found, bool *trusted)
+{
     union sb_sockaddr addr;
+    bool any = false;
 
-    while (list.len) {
-        ptrdiff_t comma = sb_str_rchr(list, ',');
-        struct sb_str item = sb_str_trim(sb_str_from(list, (size_t)(comma + 1)));
+    for (*trusted = true; *trusted; any = true) {
+        struct sb_str item;
 
-        list = sb_str_first(list, comma < 0 ? 0 : (size_t)comma);
-        if (!header_address(&item, &addr))
+        while (list.len && parts(list.p[list.len - 1]))
+            list.len--;
+        item = list;
+        while (list.len && !parts(list.p[list.len - 1]))
+            list.len--;
+        item = sb_str_from(item, list.len);
+        if (!header_address(item, &addr)) {
+            *trusted = any && item.len == 0;
             break;
-        found = item;
-        if (!x->w->o->real_ip_recursive || !is_trusted(x, &addr))
-            break;
+        }
+        *found = addr;
+        *trusted = x->w->o->real_ip_recursive && is_trusted(x, &addr);
     }
-    return found;
+    return any;
 }
 
-/* The addresses of all lines of the header, the last line's last one first. */
-static struct sb_str real_ip(const struct sb_exchange *x)
+/* The first line of the header counts, but all lines of X-Forwarded-For, the last one first. */
+static bool real_address(const struct sb_exchange *x, union sb_sockaddr *found)
 {
-    struct sb_str name = x->w->o->real_ip_header, found = {0}, one;
-    union sb_sockaddr addr;
+    struct sb_str name = x->w->o->real_ip_header;
+    bool list = sb_str_ieq(name, SB_STR("x-forwarded-for")), any = false, trusted = true;
 
-    if (sb_str_is(name, "proxy_protocol"))
-        return sb_str_n(x->c->proxy_ip, x->c->proxy_ip_len);
-    for (size_t i = x->req.nheaders; i-- > 0;) {
+    for (size_t k = 0, n = x->req.nheaders; k < n && trusted; k++) {
+        size_t i = list ? n - 1 - k : k;
+
         if (!sb_str_ieq(x->req.headers[i].name, name))
             continue;
-        one = address_of_list(x, x->req.headers[i].value);
-        if (one.len == 0)
-            break;
-        found = one;
-        if (!x->w->o->real_ip_recursive || (header_address(&one, &addr) && !is_trusted(x, &addr)))
+        any |= address_of_list(x, x->req.headers[i].value, found, &trusted);
+        if (!list)
             break;
     }
-    return found;
+    return any;
+}
+
+/* Empty: the peer's. */
+static struct sb_str real_ip(struct sb_exchange *x)
+{
+    union sb_sockaddr addr;
+    char *text = x->ip_room;
+
+    if (sb_str_is(x->w->o->real_ip_header, "proxy_protocol"))
+        return sb_str_n(x->c->proxy_ip, x->c->proxy_ip_len);
+    if (!real_address(x, &addr))
+        return (struct sb_str){0};
+    if (addr.sa.sa_family == AF_INET)
+        inet_ntop(AF_INET, &addr.in.sin_addr, text, sizeof x->ip_room);
+    else
+        inet_ntop(AF_INET6, &addr.in6.sin6_addr, text, sizeof x->ip_room);
+    return sb_str_c(text);
 }
 
 void sb_request_prepare(struct sb_exchange *x)

@@ -67,9 +67,16 @@ static bool named_by_connection(const struct sb_exchange *x, struct sb_str name)
     return sb_http_has_token(&x->resp, SB_H_CONNECTION, name);
 }
 
+/* An answer names websocket to a client that asked for it, also where it refuses. */
+static bool tells_websocket(const struct sb_exchange *x)
+{
+    return x->websocket && !x->stream &&
+           sb_str_ieq(sb_http_get(&x->resp, SB_H_UPGRADE), SB_STR("websocket"));
+}
+
 static void upstream_headers(struct sb_exchange *x, struct sb_gather *g)
 {
-    uint64_t skip = overwritten(x);
+    uint64_t skip = overwritten(x) & ~(tells_websocket(x) ? BIT(UPGRADE) : 0);
     bool names = sb_http_has(&x->resp, SB_H_CONNECTION);
 
     for (size_t i = 0; i < x->resp.nheaders; i++) {
@@ -77,7 +84,7 @@ static void upstream_headers(struct sb_exchange *x, struct sb_gather *g)
 
         if (skip >> x->resp.ids[i] & 1)
             continue;
-        if (names && named_by_connection(x, h->name))
+        if (names && x->resp.ids[i] != SB_H_UPGRADE && named_by_connection(x, h->name))
             continue;
         if (x->response_changes && sb_change_replaces(x->response_changes, h->name, h->value))
             continue;
@@ -208,7 +215,7 @@ void sb_response_connection(struct sb_exchange *x, struct sb_gather *g)
 static void connection_headers(struct sb_exchange *x, struct sb_gather *g)
 {
     if (x->status == 101)
-        sb_gather_lit(g, "Connection: upgrade\r\nUpgrade: websocket\r\n");
+        sb_gather_lit(g, "Connection: upgrade\r\n");
     else
         sb_response_connection(x, g);
 }

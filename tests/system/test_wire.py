@@ -3,6 +3,7 @@
 Rows are what nginx 1.25.3 and Kong 3.9.1's own rules make of the same bytes.
 """
 
+import contextlib
 import socket
 
 import pytest
@@ -81,6 +82,45 @@ def test_response_headers(gateway, origin, headers, name, value):
         origin.answer = lambda r: ok(b"hello")
 
 
+REAL_IPS = [  # real_ip_header, recursive, its lines; the client's address
+    ("X-Real-IP", "off", ["1.2.3.4", "5.6.7.8"], "1.2.3.4"),
+    ("CF-Connecting-IP", "on", ["1.2.3.4", "5.6.7.8"], "1.2.3.4"),
+    ("CF-Connecting-IP", "on", ["", "5.6.7.8"], "127.0.0.1"),
+    ("X-Forwarded-For", "off", ["1.2.3.4", "5.6.7.8"], "5.6.7.8"),
+    ("X-Forwarded-For", "off", ["1.2.3.4 , "], "1.2.3.4"),
+    ("X-Forwarded-For", "off", ["1.2.3.4  5.6.7.8"], "5.6.7.8"),
+    ("X-Forwarded-For", "off", ["1.2.3.4, bad"], "127.0.0.1"),
+    ("X-Forwarded-For", "on", ["bad, 127.0.0.9"], "127.0.0.9"),
+    ("X-Forwarded-For", "on", ["1.2.3.4, 127.0.0.8", "127.0.0.9"], "1.2.3.4"),
+    ("X-Forwarded-For", "off", ["[::1]"], "127.0.0.1"),
+    ("X-Forwarded-For", "off", ["[2001:DB8::1]:443"], "2001:db8::1"),
+    ("X-Forwarded-For", "off", ["1.2.3.4:65536"], "127.0.0.1"),
+    ("X-Forwarded-For", "off", ["1.2.3.4:443"], "1.2.3.4"),
+]
+
+
+@pytest.fixture(scope="module")
+def telling(origin):
+    """Gateways by their real_ip_header and real_ip_recursive."""
+    with contextlib.ExitStack() as stack:
+        kept = {}
+
+        def of(header, recursive):
+            if (header, recursive) not in kept:
+                kept[header, recursive] = stack.enter_context(Gateway(
+                    config=config(origin.port), nginx_worker_processes=1, trusted_ips="127.0.0.0/8",
+                    real_ip_header=header, real_ip_recursive=recursive))
+            return kept[header, recursive]
+        yield of
+
+
+@pytest.mark.parametrize("header, recursive, lines, ip", REAL_IPS)
+def test_real_ip(telling, origin, header, recursive, lines, ip):
+    with Client(telling(header, recursive)) as c:
+        assert c.ask(get("/", *(f"{header}: {line}" for line in lines))).status == 200
+    assert origin.requests[-1].get("X-Real-IP") == ip
+
+
 JSON, HTML, PLAIN, XML = "application/json", "text/html", "text/plain", "application/xml"
 ACCEPTED = [  # path, headers; the type and the start of the body of the error
     ("/none", "Accept: image/png, text/html;q=0.5", JSON, b'{\n  "message":"no'),
@@ -114,6 +154,20 @@ def test_a_template_with_percent_signs(tmp_path):
     with Gateway(config={}, nginx_worker_processes=1, error_template_plain=tmp_path / "t") as g, Client(g) as c:
         body = c.ask(get("/", "Accept: text/plain")).body.decode()
     assert body.startswith("100% no Route matched with those values %d ") and body.endswith(" %")
+
+
+@pytest.mark.parametrize("asked, said, passed", [
+    ("websocket", "WebSocket", ["WebSocket"]), ("WEBSOCKET", "websocket", ["websocket"]),
+    ("websocket", "h2c", None), ("h2c", "websocket", None)])
+def test_a_refused_upgrade_tells_what_it_wants(gateway, origin, asked, said, passed):
+    refusal = ok(b"", f"Upgrade: {said}", "Connection: Upgrade", status="426 Upgrade Required")
+    origin.answer = lambda r: refusal
+    try:
+        with Client(gateway) as c:
+            a = c.ask(get("/", f"Upgrade: {asked}", "Connection: Upgrade"))
+    finally:
+        origin.answer = lambda r: ok(b"hello")
+    assert (a.status, a.headers.get("upgrade"), a.headers["connection"]) == (426, passed, ["keep-alive"])
 
 
 @pytest.mark.parametrize("connection, stays", [("keep-alive", True), ("keep-alive, close", False)])
