@@ -145,7 +145,8 @@ struct sb_subschema {
     const struct sb_entity_check *checks;
 };
 
-/* Values that are computed when written: on a change of `input`, with `needs` given beside it. */
+/* Values that are computed when written: when `input` is sent. Where there are `needs`, a change of
+ * them must come with the input, and on an update the input with them. */
 struct sb_transform {
     const char *input, *needs; /* dotted paths; needs: NULL when there are none */
     bool always;               /* also for values that are in stored form already */

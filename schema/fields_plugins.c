@@ -168,7 +168,7 @@ static const struct sb_field oauth2_fields[] = {
     END,
 };
 static const struct sb_transform oauth2_transforms[] = {
-    {.input = "client_secret", .apply = sb_hash_oauth2_secret}, {0}};
+    {.input = "hash_secret", .needs = "client_secret", .apply = sb_hash_oauth2_secret}, {0}};
 
 const struct sb_entity sb_oauth2_credentials = {
     .name = "oauth2_credentials",

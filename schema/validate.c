@@ -689,25 +689,39 @@ static void drop_ttl(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
         sb_object_remove(entity, SB_STR("ttl"));
 }
 
-static struct sb_value *transform_errors(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
-                                         const struct sb_value *sent, struct sb_value *errors)
+/* Whether what a transformation works on was sent as a whole: on an update (base) a need that
+ * changes must come with its input, for the stored result was made with another one. */
+static bool came_whole(const struct sb_transform *t, const struct sb_value *entity,
+                       const struct sb_value *sent, const struct sb_value *base)
+{
+    const struct sb_value *need = sb_value_at(sent, t->needs);
+    bool changed = base && !sb_value_equal(need, sb_value_at(base, t->needs));
+    const struct sb_value *from = changed ? sent : entity;
+
+    if (!changed && sb_is_blank(sb_value_at(sent, t->input)))
+        return true;
+    return sb_is_blank(sb_value_at(from, t->input)) == sb_is_blank(sb_value_at(from, t->needs));
+}
+
+static void transform_errors(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
+                             const struct sb_value *entity, const struct sb_value *sent,
+                             const struct sb_value *base, struct sb_value *errors)
 {
     for (const struct sb_transform *t = kind->transforms; t && t->apply; t++) {
         const char *const both[] = {t->input, t->needs, NULL};
 
-        if (!t->needs || sb_is_blank(sb_value_at(sent, t->input)) ||
-            !sb_is_blank(sb_value_at(sent, t->needs)))
+        if (!t->needs || came_whole(t, entity, sent, base))
             continue;
         sb_errors_entity(ctx->arena, errors,
                          sb_say(ctx, "all or none of these fields must be set: %s",
                                 sb_arena_cstr(ctx->arena, sb_quoted_list(ctx->arena, both))));
     }
-    return errors;
 }
 
+/* sent: what came for the entity; base: what it is an update of, or NULL. */
 static struct sb_value *validate(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
                                  const struct scope *s, const struct sb_value *entity,
-                                 const struct sb_value *sent)
+                                 const struct sb_value *sent, const struct sb_value *base)
 {
     struct sb_value *copy = shallow_copy(ctx->arena, entity), *errors;
 
@@ -717,7 +731,8 @@ static struct sb_value *validate(struct sb_schema_ctx *ctx, const struct sb_enti
     errors = check_members(ctx, s, copy);
     sb_run_checks(ctx, kind->checks, entity, errors);
     sb_run_checks(ctx, s->sub ? s->sub->checks : NULL, entity, errors);
-    return transform_errors(ctx, kind, sent, errors);
+    transform_errors(ctx, kind, entity, sent, base, errors);
+    return errors;
 }
 
 static struct sb_value *lower(struct sb_arena *a, struct sb_value *v)
@@ -776,7 +791,7 @@ enum sb_rc sb_entity_build(struct sb_schema_ctx *ctx, const struct sb_entity *ki
     entity = fill_record(&p, &s, NULL, sent);
     if (errors->count || !select_sub(ctx, kind, entity, true, &s, errors))
         return refuse(ctx, errors, e);
-    errors = validate(ctx, kind, &s, entity, entity);
+    errors = validate(ctx, kind, &s, entity, sent, NULL);
     if (errors->count)
         return refuse(ctx, errors, e);
     tidy(ctx, kind, entity);
@@ -873,7 +888,7 @@ enum sb_rc sb_entity_update(struct sb_schema_ctx *ctx, const struct sb_entity *k
         return refuse(ctx, errors, e);
     entity = merge(ctx, &s, base, sent);
     ctx->updating = true;
-    errors = validate(ctx, kind, &s, entity, sent);
+    errors = validate(ctx, kind, &s, entity, sent, base);
     ctx->updating = false;
     if (errors->count)
         return refuse(ctx, errors, e);

@@ -282,6 +282,16 @@ static void generates_secrets(void **state)
     sb_arena_free(a);
 }
 
+#define OTHER "00000000-0000-4000-8000-000000000009"
+#define BASIC                                                                                      \
+    "{\"id\":\"" ID "\",\"username\":\"u\",\"password\":\"hash\",\"consumer\":{\"id\":\"" ID "\"}" \
+                                                                                             "}"
+#define OAUTH2                                                                                     \
+    "{\"id\":\"" ID "\",\"name\":\"n\",\"client_id\":\"c\",\"client_secret\":\"s\","               \
+    "\"hash_secret\":false,\"client_type\":\"public\",\"consumer\":{\"id\":\"" ID "\"}}"
+#define HASH_AND_SECRET                                                                            \
+    "schema violation (all or none of these fields must be set: 'hash_secret', 'client_secret')"
+
 static void updates_merge(void **state)
 {
     static const struct {
@@ -300,15 +310,20 @@ static void updates_merge(void **state)
          "schema violation (when updating, at least one of these fields must be non-empty: "
          "'custom_id', "
          "'username')"},
-        {"basicauth_credentials",
-         "{\"id\":\"" ID "\",\"username\":\"u\",\"password\":\"hash\",\"consumer\":{\"id\":\"" ID
-         "\"}}",
-         "{\"username\":\"v\"}", "{\"username\":\"v\",\"password\":\"hash\"}", NULL},
-        {"basicauth_credentials",
-         "{\"id\":\"" ID "\",\"username\":\"u\",\"password\":\"hash\",\"consumer\":{\"id\":\"" ID
-         "\"}}",
-         "{\"password\":\"p\"}", NULL,
+        {"basicauth_credentials", BASIC, "{\"username\":\"v\"}",
+         "{\"username\":\"v\",\"password\":\"hash\"}", NULL},
+        {"basicauth_credentials", BASIC, "{\"password\":\"p\"}", NULL,
          "schema violation (all or none of these fields must be set: 'password', 'consumer.id')"},
+        {"basicauth_credentials", BASIC, "{\"consumer\":{\"id\":\"" OTHER "\"}}", NULL,
+         "schema violation (all or none of these fields must be set: 'password', 'consumer.id')"},
+        {"basicauth_credentials", BASIC, "{\"username\":\"v\",\"consumer\":{\"id\":\"" ID "\"}}",
+         "{\"username\":\"v\",\"password\":\"hash\"}", NULL},
+        {"oauth2_credentials", OAUTH2, "{\"name\":\"m\"}",
+         "{\"name\":\"m\",\"client_secret\":\"s\"}", NULL},
+        {"oauth2_credentials", OAUTH2, "{\"client_secret\":\"t\"}", NULL, HASH_AND_SECRET},
+        {"oauth2_credentials", OAUTH2, "{\"hash_secret\":true}", NULL, HASH_AND_SECRET},
+        {"oauth2_credentials", OAUTH2, "{\"hash_secret\":false,\"client_secret\":\"t\"}",
+         "{\"client_secret\":\"t\"}", NULL},
         {"plugins",
          "{\"id\":\"" ID
          "\",\"name\":\"rate-limiting\",\"config\":{\"minute\":1,\"redis\":{\"host\":\"a\"}}}",
