@@ -4,6 +4,7 @@
 
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
+#include <openssl/decoder.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
@@ -64,6 +65,20 @@ static EVP_PKEY *read_public_key(struct sb_str s)
     return key;
 }
 
+EVP_PKEY *sb_pem_key(struct sb_str pem)
+{
+    const unsigned char *p = (const unsigned char *)pem.p;
+    size_t len = pem.len;
+    EVP_PKEY *key = NULL;
+    OSSL_DECODER_CTX *ctx = OSSL_DECODER_CTX_new_for_pkey(&key, "PEM", NULL, NULL, 0, NULL, NULL);
+
+    if (ctx && OSSL_DECODER_CTX_set_pem_password_cb(ctx, no_passphrase, NULL) == 1)
+        (void)!OSSL_DECODER_from_data(ctx, &p, &len);
+    OSSL_DECODER_CTX_free(ctx);
+    ERR_clear_error();
+    return key;
+}
+
 /* OpenSSL's last words, and its queue emptied. */
 static const char *ssl_words(struct sb_schema_ctx *ctx)
 {
@@ -103,13 +118,10 @@ const char *sb_check_key(struct sb_schema_ctx *ctx, const struct sb_field *f,
 const char *sb_check_public_key(struct sb_schema_ctx *ctx, const struct sb_field *f,
                                 const struct sb_value *v)
 {
-    EVP_PKEY *key = read_public_key(v->s);
+    EVP_PKEY *key = sb_pem_key(v->s);
 
     (void)ctx;
     (void)f;
-    if (!key)
-        key = read_private_key(v->s);
-    ERR_clear_error();
     if (!key)
         return "invalid key";
     EVP_PKEY_free(key);

@@ -1,16 +1,15 @@
 #include "dataplane/plugins/jwt_token.h"
 
-#include <openssl/bio.h>
 #include <openssl/ec.h>
 #include <openssl/ecdsa.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <stdlib.h>
 
 #include "dataplane/plugins/auth_text.h"
+#include "schema/keys.h"
 #include "shared/digest.h"
 #include "shared/json.h"
 
@@ -116,16 +115,6 @@ void sb_jwt_keys_free(struct sb_jwt_keys *keys)
     free(keys);
 }
 
-static EVP_PKEY *parse_pem(struct sb_str pem)
-{
-    BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.len);
-    EVP_PKEY *key = bio ? PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL) : NULL;
-
-    BIO_free(bio);
-    ERR_clear_error();
-    return key;
-}
-
 static EVP_PKEY *public_key(struct sb_jwt_keys *keys, struct sb_str pem)
 {
     uint8_t digest[SB_SHA256_LEN];
@@ -136,7 +125,7 @@ static EVP_PKEY *public_key(struct sb_jwt_keys *keys, struct sb_str pem)
     slot = digest[0] % KEYS_KEPT;
     if (keys->kept[slot].key && memcmp(keys->kept[slot].digest, digest, sizeof digest) == 0)
         return keys->kept[slot].key;
-    key = parse_pem(pem);
+    key = sb_pem_key(pem);
     if (!key)
         return NULL;
     EVP_PKEY_free(keys->kept[slot].key);
@@ -236,9 +225,9 @@ enum sb_rc sb_jwt_verify(const struct sb_jwt *jwt, struct sb_jwt_keys *keys, str
     if (jwt->alg->family == HMAC_SECRET)
         return by_secret(jwt, key) ? SB_OK : SB_DENIED;
     pkey = public_key(keys, key);
-    if (!pkey || !key_fits(jwt->alg, pkey))
+    if (!pkey)
         return SB_INVALID;
-    return by_key(jwt, pkey) ? SB_OK : SB_DENIED;
+    return key_fits(jwt->alg, pkey) && by_key(jwt, pkey) ? SB_OK : SB_DENIED;
 }
 
 /* -- claims -------------------------------------------------------------------------------------

@@ -36,8 +36,9 @@ bool sb_jwt_alg_is_hmac(const struct sb_jwt *jwt);
 struct sb_jwt_keys *sb_jwt_keys_new(void);
 void sb_jwt_keys_free(struct sb_jwt_keys *keys);
 
-/* By a shared secret (HS*), or else by a public key in PEM. SB_OK; SB_DENIED: the signature is
- * another's, or of the wrong length; SB_INVALID: the key is of no use to the algorithm. */
+/* By a shared secret (HS*), or else by a key in PEM (sb_pem_key). SB_OK; SB_DENIED: the signature
+ * is another's, of the wrong length, or the key is one for another algorithm; SB_INVALID: the text
+ * is no key. */
 SB_MUST enum sb_rc sb_jwt_verify(const struct sb_jwt *jwt, struct sb_jwt_keys *keys,
                                  struct sb_str key);
 

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <openssl/ecdsa.h>
+#include <openssl/encoder.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/pem.h>
@@ -152,6 +153,34 @@ static void public_keys(void **state)
     sb_arena_free(a);
 }
 
+/* A private key will do, and an RSA key by itself. */
+static void other_forms_of_keys(void **state)
+{
+    struct sb_arena *a = sb_arena_new(0);
+    EVP_PKEY *key = key_for("RS256");
+    struct sb_str pem[2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        BIO *bio = BIO_new(BIO_s_mem());
+        OSSL_ENCODER_CTX *e =
+            OSSL_ENCODER_CTX_new_for_pkey(key, i ? EVP_PKEY_PUBLIC_KEY : EVP_PKEY_KEYPAIR, "PEM",
+                                          i ? "pkcs1" : "PrivateKeyInfo", NULL);
+        char *p;
+        long n;
+
+        assert_int_equal(OSSL_ENCODER_to_bio(e, bio), 1);
+        n = BIO_get_mem_data(bio, &p);
+        pem[i] = sb_arena_str(a, sb_str_n(p, (size_t)n));
+        BIO_free(bio);
+        OSSL_ENCODER_CTX_free(e);
+        round_trip(a, "RS256", key, pem[i]);
+    }
+    assert_true(sb_str_starts(pem[1], SB_STR("-----BEGIN RSA PUBLIC KEY")));
+    EVP_PKEY_free(key);
+    sb_arena_free(a);
+}
+
 /* A key of another kind is refused before it is asked. */
 static void keys_of_the_wrong_kind(void **state)
 {
@@ -163,9 +192,9 @@ static void keys_of_the_wrong_kind(void **state)
 
     (void)state;
     assert_null(sb_jwt_parse(a, token_of(a, "{\"alg\":\"RS256\"}", "{}", SB_STR("x")), &jwt));
-    assert_int_equal(sb_jwt_verify(&jwt, keys, pem), SB_INVALID);
+    assert_int_equal(sb_jwt_verify(&jwt, keys, pem), SB_DENIED);
     assert_null(sb_jwt_parse(a, token_of(a, "{\"alg\":\"ES256\"}", "{}", sb_str_n(sig, 64)), &jwt));
-    assert_int_equal(sb_jwt_verify(&jwt, keys, pem), SB_INVALID); /* P-384 under ES256 */
+    assert_int_equal(sb_jwt_verify(&jwt, keys, pem), SB_DENIED); /* P-384 under ES256 */
     EVP_PKEY_free(ec);
     sb_arena_free(a);
 }
@@ -229,6 +258,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(taken_apart),
         cmocka_unit_test(public_keys),
+        cmocka_unit_test(other_forms_of_keys),
         cmocka_unit_test(keys_of_the_wrong_kind),
         cmocka_unit_test(secrets),
         cmocka_unit_test(claims),

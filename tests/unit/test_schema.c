@@ -285,7 +285,7 @@ static void generates_secrets(void **state)
 #define OTHER "00000000-0000-4000-8000-000000000009"
 #define BASIC                                                                                      \
     "{\"id\":\"" ID "\",\"username\":\"u\",\"password\":\"hash\",\"consumer\":{\"id\":\"" ID "\"}" \
-                                                                                             "}"
+    "}"
 #define OAUTH2                                                                                     \
     "{\"id\":\"" ID "\",\"name\":\"n\",\"client_id\":\"c\",\"client_secret\":\"s\","               \
     "\"hash_secret\":false,\"client_type\":\"public\",\"consumer\":{\"id\":\"" ID "\"}}"
