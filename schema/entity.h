@@ -136,6 +136,8 @@ struct sb_shorthand {
     const char *to;
     const struct sb_field *field; /* checks the value under its old name */
     bool echoed;                  /* readers see it under both names */
+    bool wins;                    /* over the new name, where both are sent */
+    const char *old, *new;        /* a text that has changed, too; NULL: none has */
 };
 
 /* What the value of one field (plugins.name, vaults.name, routes.protocols) adds to the schema. */

@@ -1437,13 +1437,13 @@ static const struct sb_field f_260[] = {
     {.type = SB_T_NUMBER},
 };
 static const struct sb_shorthand h_261[] = {
-    {"cookie_lifetime", "rolling_timeout", f_260, false},
-    {"cookie_idletime", "idling_timeout", f_260, false},
-    {"cookie_renew", NULL, f_260, false},
-    {"cookie_discard", "stale_ttl", f_260, false},
-    {"cookie_samesite", "cookie_same_site", f_2, false},
-    {"cookie_httponly", "cookie_http_only", f_213, false},
-    {"cookie_persistent", "remember", f_213, false},
+    {"cookie_lifetime", "rolling_timeout", f_260, false, .wins = true},
+    {"cookie_idletime", "idling_timeout", f_260, false, .wins = true},
+    {"cookie_renew", NULL, f_260, false, .wins = true},
+    {"cookie_discard", "stale_ttl", f_260, false, .wins = true},
+    {"cookie_samesite", "cookie_same_site", f_2, false, .wins = true, .old = "off", .new = "Lax"},
+    {"cookie_httponly", "cookie_http_only", f_213, false, .wins = true},
+    {"cookie_persistent", "remember", f_213, false, .wins = true},
     {0},
 };
 static const struct sb_field f_262[] = {

@@ -601,8 +601,10 @@ static void expand_shorthand(struct pass *p, const struct sb_shorthand *s, struc
     }
     if (!s->to)
         return;
+    if (s->old && sb_is(old, SB_V_STR) && sb_str_is(old->s, s->old))
+        old = text(p->ctx, s->new);
     new = sb_value_at(record, s->to);
-    if (sb_is_nil(new))
+    if (sb_is_nil(new) || s->wins)
         set_at(p->ctx->arena, record, s->to, old);
     else if (s->echoed && !sb_is_nil(old) && !sb_value_equal(old, new))
         say_mismatch(p, s, old, new);

@@ -155,11 +155,14 @@ def shorthands(items, path):
     for item in items:
         for n, f in item.items():
             to = f.get("maps_to")
-            plain = {k: v for k, v in f.items() if k not in ("deprecation", "func", "maps_to")}
+            plain = {k: v for k, v in f.items() if k not in ("deprecation", "func", "maps_to", "maps_values")}
             field = define("const struct sb_field", [row(None, plain, path + "." + n)])
             echoed = bool((f.get("deprecation") or {}).get("replaced_with"))
-            rows.append("{%s, %s, %s, %s}" % (quote(n), "NULL" if to in (None, "(ignored)") else quote(to), field,
-                                              "true" if echoed else "false"))
+            more = "" if f.get("deprecation") else ", .wins = true"
+            for old, new in f.get("maps_values", {}).items():
+                more += f", .old = {quote(old)}, .new = {quote(new)}"
+            rows.append("{%s, %s, %s, %s%s}" % (quote(n), "NULL" if to in (None, "(ignored)") else quote(to),
+                                                field, "true" if echoed else "false", more))
     return define("const struct sb_shorthand", rows + ["{0}"])
 
 

@@ -227,6 +227,18 @@ static void fills_in(void **state)
          "\"database\":0,"
          "\"ssl\":false,\"ssl_verify\":false,\"server_name\":null},\"hide_client_headers\":false,"
          "\"error_code\":429,\"error_message\":\"API rate limit exceeded\",\"sync_rate\":-1}}"},
+        {"plugins",
+         "{\"name\":\"session\",\"config\":{\"secret\":\"s\",\"cookie_samesite\":\"off\","
+         "\"cookie_lifetime\":1,\"rolling_timeout\":2,\"cookie_renew\":9}}",
+         "{\"config\":{\"secret\":\"s\",\"storage\":\"cookie\",\"audience\":\"default\","
+         "\"idling_timeout\":900,\"rolling_timeout\":1,\"absolute_timeout\":86400,\"stale_ttl\":10,"
+         "\"cookie_name\":\"session\",\"cookie_path\":\"/\",\"cookie_domain\":null,"
+         "\"cookie_same_site\":\"Lax\",\"cookie_http_only\":true,\"cookie_secure\":true,"
+         "\"remember\":false,\"remember_cookie_name\":\"remember\","
+         "\"remember_rolling_timeout\":604800,\"remember_absolute_timeout\":2592000,"
+         "\"response_headers\":null,\"request_headers\":null,\"read_body_for_logout\":false,"
+         "\"logout_methods\":[\"POST\",\"DELETE\"],\"logout_query_arg\":\"session_logout\","
+         "\"logout_post_arg\":\"session_logout\"}}"},
         {"basicauth_credentials",
          "{\"username\":\"u\",\"password\":\"p\",\"consumer\":{\"id\":\"" ID "\"}}",
          "{\"password\":\"12fcb46159f10ceb7a6bea1baff958d0e77bdf81\"}"},
