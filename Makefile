@@ -13,7 +13,7 @@ PYTHON   ?= /usr/bin/python3
 VERSION  := 0.1.0
 
 PKGS    := libevent libevent_openssl libevent_pthreads libpq libcurl openssl json-c yaml-0.1 \
-           libnghttp2 libpcre2-8 libcares zlib ldap luajit
+           libnghttp2 libpcre2-8 libcares zlib ldap luajit hiredis
 CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Wshadow -Wundef -Wvla -Wformat=2 -Wwrite-strings -Wstrict-prototypes \
            -Wmissing-prototypes -Wno-missing-field-initializers $(WERROR)

@@ -30,7 +30,7 @@
 struct event_base;
 struct sb_pg_async;
 
-enum { SB_PG_PARAMS_MAX = 4, SB_PG_STATEMENTS_MAX = 32 };
+enum { SB_PG_PARAMS_MAX = 8, SB_PG_STATEMENTS_MAX = 32 };
 
 /* A query under way. The caller's, and so is what it points to, until done is called; zeroed at
  * first. */

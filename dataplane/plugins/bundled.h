@@ -12,8 +12,10 @@ extern const struct sb_plugin sb_plugin_jwt;
 extern const struct sb_plugin sb_plugin_key_auth;
 extern const struct sb_plugin sb_plugin_ldap_auth;
 extern const struct sb_plugin sb_plugin_oauth2;
+extern const struct sb_plugin sb_plugin_rate_limiting;
 extern const struct sb_plugin sb_plugin_request_termination;
 extern const struct sb_plugin sb_plugin_request_transformer;
+extern const struct sb_plugin sb_plugin_response_ratelimiting;
 extern const struct sb_plugin sb_plugin_response_transformer;
 extern const struct sb_plugin sb_plugin_session;
 
