@@ -316,51 +316,48 @@ static void environment(struct loader *l, const char *prefix)
 
 /* -- references ------------------------------------------------------------------------------- */
 
-static bool dereference(struct loader *l, struct sb_str text, struct sb_str *out, const char **why)
+static enum sb_rc dereference(struct loader *l, struct sb_str text, struct sb_str *out,
+                              struct sb_err *err)
 {
     struct sb_arena *a = l->s->arena;
     struct slot *def = slot_of(l->s, "vault_env_prefix");
+    struct sb_str prefix = def && def->set ? def->text : SB_STR("");
     struct sb_secret_ref ref;
-    const char *name, *found;
+    struct sb_err why;
+    const char *found;
 
-    if (!sb_secret_ref_parse(text, &ref)) {
-        *why = "the reference names no variable";
-        return false;
-    }
-    if (!sb_str_is(ref.vault, "env")) {
-        *why = "only the vault 'env' is known here";
-        return false;
-    }
-    if (!ref.has_prefix && def && def->set)
-        ref.prefix = def->text;
-    name = sb_secret_env_name(a, ref.prefix, ref.resource);
-    found = env_get(l->env, sb_str_c(name));
-    if (!found) {
-        *why = sb_arena_printf(a, "unable to load value (%.*s) from vault (env): not found",
-                               SB_ARG(ref.resource))
-                   .p;
-        return false;
-    }
+    if (sb_secret_ref_parse(a, text, &ref, err))
+        return SB_INVALID;
+    if (!sb_str_is(ref.vault, "env"))
+        return sb_err_set(err, SB_INVALID, "could not find vault (%.*s)", SB_ARG(ref.vault));
+    (void)sb_secret_ref_option(a, &ref, "prefix", &prefix);
+    if (!sb_secret_env_prefix(prefix))
+        prefix = SB_STR("");
+    found = env_get(l->env, sb_str_c(sb_secret_env_name(a, prefix, ref.resource, ref.version)));
+    if (!found)
+        return sb_err_set(err, SB_NOTFOUND,
+                          "could not get value from external vault (no value found)");
     *out = sb_str_c(found);
-    if (ref.key.len == 0 || sb_secret_subfield(a, *out, ref.key, out))
-        return true;
-    *why =
-        sb_arena_printf(a, "%s holds no JSON object with a text '%.*s'", name, SB_ARG(ref.key)).p;
-    return false;
+    if (ref.key.len && sb_secret_subfield(a, *out, ref.key, out, &why))
+        return sb_err_set(err, SB_NOTFOUND,
+                          "could not get value from external vault (could not get subfield value: "
+                          "%s)",
+                          why.text);
+    return SB_OK;
 }
 
 static void resolve(struct loader *l, struct slot *slot, struct sb_str *value, size_t item)
 {
-    const char *why = "";
+    struct sb_err why;
 
-    if (!sb_secret_ref_is(*value) || dereference(l, *value, value, &why))
+    if (!sb_secret_ref_is(*value) || !dereference(l, *value, value, &why))
         return;
     if (item)
         problem(l, slot, "failed to dereference '%.*s': %s for config option '%.*s[%zu]'",
-                SB_ARG(*value), why, SB_ARG(slot->name), item);
+                SB_ARG(*value), why.text, SB_ARG(slot->name), item);
     else
         problem(l, slot, "failed to dereference '%.*s': %s for config option '%.*s'",
-                SB_ARG(*value), why, SB_ARG(slot->name));
+                SB_ARG(*value), why.text, SB_ARG(slot->name));
 }
 
 /* -- checks ----------------------------------------------------------------------------------- */

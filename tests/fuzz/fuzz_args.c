@@ -39,14 +39,16 @@ static void read_all(struct sb_arena *a, struct sb_str text)
 static void read_reference(struct sb_arena *a, struct sb_str text)
 {
     struct sb_secret_ref ref;
-    struct sb_str out;
+    struct sb_str prefix = SB_STR(""), out;
+    struct sb_err err;
 
-    if (!sb_secret_ref_is(text) || !sb_secret_ref_parse(text, &ref))
+    if (!sb_secret_ref_is(text) || sb_secret_ref_parse(a, text, &ref, &err))
         return;
-    sb_assert(ref.vault.len + ref.resource.len + ref.key.len + ref.prefix.len <= text.len);
-    (void)sb_secret_env_name(a, ref.prefix, ref.resource);
-    if (ref.has_prefix)
-        (void)sb_secret_subfield(a, ref.prefix, ref.key, &out);
+    sb_assert(ref.vault.len + ref.resource.len + ref.key.len <= text.len);
+    (void)sb_secret_ref_option(a, &ref, "prefix", &prefix);
+    (void)sb_secret_env_prefix(prefix);
+    (void)sb_secret_env_name(a, prefix, ref.resource, ref.version);
+    (void)!sb_secret_subfield(a, prefix, ref.key, &out, &err);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

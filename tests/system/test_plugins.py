@@ -65,8 +65,8 @@ def test_a_plugin_that_is_not_enabled_is_refused_too():
     (["get", "env/my-secret"], 0, "s3cret"),
     (["get", "env/secret?prefix=MY_"], 0, "s3cret"),
     (["get", "env/my-json/password"], 0, "deep"),
-    (["get", "env/none"], 1, "unable to load value (none) from vault (env): not found"),
-    (["get", "aws/none"], 1, "there is no vault 'aws'"),
+    (["get", "env/none"], 1, "could not get value from external vault (no value found)"),
+    (["get", "aws/none"], 1, "could not find vault (aws)"),
     (["get"], 1, "the 'get' command needs a <reference> argument"),
     ([], 1, "Usage: kong vault get"),
 ])

@@ -41,7 +41,16 @@ static void references(void **state)
         {"{vault://env/secret?prefix=MY_}", "one"},
         {"{vault://env/secret?ttl=3&prefix=my-}", "one"},
         {"{vault://env/my-json/user}", "u"},
-        {"{vault://env/my-json/port}", "5432"},
+        {"{vault://env/my-json/port}", ""}, /* no text */
+        {"{vault://env/my%2Djson//user}", "u"},
+        {"{vault://env/my-json/user/}", ""}, /* all of it is the resource */
+        {"{vault://env/my-secret/}", "one"},
+        {"{vault://env/a/b/user}", "deep"}, /* the last part is the key */
+        {"{vault://env/my-secret#1}", "one"},
+        {"{vault://env/my-secret#2}", "zero"}, /* MY_SECRET_PREVIOUS */
+        {"{vault://env/my-secret#x}", ""},
+        {"{vault://env/my-secret?prefix=1}", "one"}, /* can't be one */
+        {"{vault://env?x/my-secret}", ""},
         {"{vault://env/my-json/none}", ""},
         {"{vault://env/my-json/list}", ""},
         {"{vault://env/my-secret/user}", ""}, /* no JSON */
@@ -52,6 +61,8 @@ static void references(void **state)
         {"{vault://aws/my-secret}", ""},
         {"{vault://mine/secret}", "one"}, /* an entity with the prefix MY_ */
         {"{vault://mine/secret?prefix=OTHER_}", "two"},
+        {"{vault://mine/my-secret?prefix=}", "one"},
+        {"{vault://mine/my-secret?prefix=1}", "one"},
         {"{vault://plain/my-secret}", "one"},
         {"{vault://far/my-secret}", ""}, /* of a kind that is not built */
     };
@@ -60,7 +71,9 @@ static void references(void **state)
 
     (void)state;
     setenv("MY_SECRET", "one", 1);
+    setenv("MY_SECRET_PREVIOUS", "zero", 1);
     setenv("OTHER_SECRET", "two", 1);
+    setenv("A/B", "{\"user\":\"deep\"}", 1);
     setenv("MY_JSON", "{\"user\":\"u\",\"port\":5432,\"list\":[]}", 1);
     sb_vaults_put(v, SB_STR("v1"),
                   json(a, "{'name':'env','prefix':'mine','config':{'prefix':'MY_'}}"));
@@ -93,6 +106,137 @@ static void rotation(void **state)
     unsetenv("ROTATED");
     assert_true(sb_vaults_rotate(v));
     assert_true(sb_vaults_get(v, a, SB_STR("{vault://env/rotated}")).len == 0);
+    sb_arena_free(a);
+    sb_vaults_free(v);
+}
+
+/* -- another kind of vault: slow, at times away, and asked with times -- */
+
+static struct {
+    int64_t now_ms;
+    const char *secret; /* NULL: none */
+    bool away;
+    int asked;
+} far;
+
+static int64_t far_clock(void)
+{
+    return far.now_ms;
+}
+
+static enum sb_rc get_far(struct sb_arena *a, const struct sb_vault_question *q, struct sb_str *out)
+{
+    far.asked++;
+    if (far.away)
+        return SB_UNAVAILABLE;
+    *out = sb_arena_printf(a, "%s of %.*s", far.secret ? far.secret : "",
+                           SB_ARG(sb_value_str_at(q->options, "region")));
+    return far.secret ? SB_OK : SB_NOTFOUND;
+}
+
+static const struct sb_vault_option far_options[] = {
+    {"region", false, NULL},
+    {"ttl", true, NULL},
+    {"neg_ttl", true, NULL},
+    {"resurrect_ttl", true, NULL},
+    {0},
+};
+static const struct sb_vault_kind far_kind = {"far", far_options, get_far};
+
+struct step {
+    int after_s;
+    const char *secret;
+    bool away, changed;
+    const char *want;
+    int asked;
+};
+
+static void follow(const char *reference, const struct step *steps)
+{
+    struct sb_vaults *v = sb_vaults_new(NULL);
+    struct sb_arena *a = sb_arena_new(0);
+
+    memset(&far, 0, sizeof far);
+    sb_vaults_add(v, &far_kind);
+    sb_vaults_set_clock(v, far_clock);
+    sb_vaults_put(v, SB_STR("v"),
+                  json(a, "{'name':'far','prefix':'here','config':{'region':'eu','ttl':100,"
+                          "'neg_ttl':200,'resurrect_ttl':300}}"));
+    for (const struct step *s = steps; s->want; s++) {
+        struct sb_str got;
+        bool changed;
+
+        far.now_ms += s->after_s * 1000;
+        far.secret = s->secret;
+        far.away = s->away;
+        changed = sb_vaults_rotate(v);
+        got = sb_vaults_get(v, a, sb_str_c(reference));
+        if (!sb_str_is(got, s->want) || changed != s->changed || far.asked != s->asked)
+            fail_msg("%s, step %td: '%.*s', changed %d, asked %d", reference, s - steps,
+                     SB_ARG(got), changed, far.asked);
+    }
+    sb_arena_free(a);
+    sb_vaults_free(v);
+}
+
+static void times(void **state)
+{
+    (void)state;
+    follow("{vault://here/s}", (const struct step[]){
+                                   {0, "one", false, false, "one of eu", 1},
+                                   {99, "two", false, false, "one of eu", 1},
+                                   {1, "two", false, true, "two of eu", 2},
+                                   {100, "two", true, false, "two of eu", 4}, /* away: at each */
+                                   {299, NULL, false, false, "two of eu", 6}, /* and not found */
+                                   {1, NULL, true, true, "", 7},              /* for too long */
+                                   {199, "three", false, false, "", 7},       /* neg_ttl */
+                                   {1, "three", false, true, "three of eu", 8},
+                                   {0},
+                               });
+    follow("{vault://here/s?ttl=10&region=us&resurrect_ttl=0&neg_ttl=x}",
+           (const struct step[]){
+               {0, "one", false, false, "one of us", 1},
+               {10, "two", false, true, "two of us", 2},
+               {10, NULL, false, false, "two of us", 4}, /* two minutes at least */
+               {119, NULL, false, false, "two of us", 6},
+               {1, NULL, false, true, "", 8},
+               {0},
+           });
+    /* Named by its kind: without options, for good. */
+    follow("{vault://far/s}", (const struct step[]){
+                                  {0, "one", false, false, "one of ", 1},
+                                  {1000000, "two", false, false, "one of ", 1},
+                                  {0},
+                              });
+}
+
+/* A vault that is another now is asked at once, and the secret of the one before is no substitute.
+ */
+static void a_vault_changes(void **state)
+{
+    struct sb_vaults *v = sb_vaults_new(NULL);
+    struct sb_arena *a = sb_arena_new(0);
+    struct sb_str reference = SB_STR("{vault://here/s}");
+
+    (void)state;
+    memset(&far, 0, sizeof far);
+    far.secret = "one";
+    sb_vaults_add(v, &far_kind);
+    sb_vaults_put(v, SB_STR("v"),
+                  json(a, "{'name':'far','prefix':'here','config':{'region':'eu','ttl':1000}}"));
+    assert_true(sb_str_is(sb_vaults_get(v, a, reference), "one of eu"));
+    assert_false(sb_vaults_rotate(v));
+    sb_vaults_put(v, SB_STR("v"),
+                  json(a, "{'name':'far','prefix':'here','config':{'region':'us','ttl':1000}}"));
+    assert_true(sb_vaults_rotate(v));
+    assert_true(sb_str_is(sb_vaults_get(v, a, reference), "one of us"));
+    far.away = true;
+    sb_vaults_put(v, SB_STR("v"),
+                  json(a, "{'name':'far','prefix':'here','config':{'region':'us','ttl':1000}}"));
+    assert_true(sb_str_is(sb_vaults_get(v, a, reference), "one of us"));
+    sb_vaults_put(v, SB_STR("v"),
+                  json(a, "{'name':'far','prefix':'here','config':{'region':'x','ttl':1000}}"));
+    assert_true(sb_vaults_get(v, a, reference).len == 0);
     sb_arena_free(a);
     sb_vaults_free(v);
 }
@@ -193,6 +337,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(references),
         cmocka_unit_test(rotation),
+        cmocka_unit_test(times),
+        cmocka_unit_test(a_vault_changes),
         cmocka_unit_test(plugins_get_secrets),
     };
 
