@@ -29,6 +29,7 @@
 #include "dataplane/config/follow.h"
 #include "dataplane/config/node.h"
 #include "dataplane/plugins/memory.h"
+#include "dataplane/plugins/warmup.h"
 #include "dataplane/plugins/parts.h"
 #include "dataplane/config/saved.h"
 #include "dataplane/listen/workers.h"
@@ -68,6 +69,8 @@ struct sb_config {
     enum sb_config_source source;
     uint64_t left_out_edition;
     int64_t rotate_ms; /* when secrets are asked for anew */
+    bool warmed;       /* warmup was begun */
+    struct sb_warmup *warmup;
     int wake_fd;
     pthread_t thread;
     bool running;
@@ -229,7 +232,11 @@ static enum sb_rc follow(struct sb_config *c, bool look, struct sb_err *err)
         follow_source(c, sb_follower_state(c->follower));
     else if (sb_follower_state(c->follower)->connected)
         c->source = SB_CONFIG_FROM_DATABASE; /* which may have said that nothing changed */
-    if (c->saver)                            /* before, another process of this node reports */
+    if (!c->warmed && sb_follower_state(c->follower)->connected) {
+        c->warmed = true;
+        c->warmup = sb_warmup_start(sb_workers_credentials(c->workers), c->settings);
+    }
+    if (c->saver) /* before, another process of this node reports */
         sb_follower_report(c->follower, c->meta.version);
     share_state(c);
     return rc;
@@ -429,6 +436,8 @@ static void *config_thread(void *arg)
         wait_for_work(c, c->saver && is_complete(c) ? sb_saver_tick(c->saver, sb_clock_ms()) : -1);
     }
     release(c);
+    sb_warmup_stop(c->warmup);
+    c->warmup = NULL;
     return NULL;
 }
 

@@ -16,6 +16,7 @@
 #include <event2/event.h>
 #include <stdlib.h>
 
+#include "dataplane/plugins/lookup_rows.h"
 #include "dataplane/plugins/parts.h"
 #include "dataplane/plugins/write.h"
 #include "schema/row.h"
@@ -273,31 +274,6 @@ static void landed(struct sb_flight *f)
 
 /* -- answers -- */
 
-/* The consumer that came along: worth remembering under its id. */
-static enum sb_rc read_consumer(struct sb_flight *f, const struct sb_pg_rows *rows,
-                                struct sb_rows **out, struct sb_err *err)
-{
-    struct sb_lookups *l = f->l;
-    int first = sb_row_width(sb_lookup_entity(f->claim.key.by));
-    int64_t now_ms = sb_clock_ms();
-    struct sb_lookup_key key;
-    struct sb_value *value;
-    enum sb_rc rc;
-
-    if (sb_pg_is_null(rows, first)) /* there is none */
-        return SB_OK;
-    rc =
-        sb_row_decode_at(l->scratch, sb_lookup_entity(SB_CONSUMER_BY_ID), rows, first, &value, err);
-    if (rc)
-        return rc;
-    *out = sb_rows_build(
-        &(struct sb_row_values){SB_CONSUMER_BY_ID, (const struct sb_value *[]){value}, 1}, now_ms);
-    key = sb_cache_key(l->shared->cache, SB_CONSUMER_BY_ID, (*out)->row[0].id);
-    (*out)->key = key; /* known, whether it is stored or not */
-    sb_cache_put_any(l->shared->cache, &key, &f->consumer_ticket, *out, now_ms);
-    return SB_OK;
-}
-
 static enum sb_rc read_rows(struct sb_flight *f, const struct sb_pg_rows *result,
                             struct sb_rows **out, struct sb_rows **consumer, struct sb_err *err)
 {
@@ -313,7 +289,8 @@ static enum sb_rc read_rows(struct sb_flight *f, const struct sb_pg_rows *result
         enum sb_rc rc = sb_row_decode(l->scratch, entity, &rows, &v, err);
 
         if (!rc && kind->brings_consumer)
-            rc = read_consumer(f, &rows, consumer, err);
+            rc = sb_lookup_read_consumer(l->shared->cache, l->scratch, f->claim.key.by, &rows,
+                                         &f->consumer_ticket, consumer, err);
         if (rc)
             return rc;
         values.values[values.n++] = v;

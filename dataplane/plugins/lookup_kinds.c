@@ -115,15 +115,10 @@ static void add_table(struct sb_buf *b, struct sb_arena *a, const char *schema, 
     sb_buf_cstr(b, table);
 }
 
-/* Rows that are there: of the one workspace, and not expired. */
-static void add_rows(struct sb_buf *b, struct sb_arena *a, const struct sb_entity *e,
-                     const char *schema)
+/* Of the one workspace, and not expired. */
+static void add_conditions(struct sb_buf *b, struct sb_arena *a, const struct sb_entity *e,
+                           const char *schema)
 {
-    sb_buf_cstr(b, "SELECT ");
-    sb_row_select(b, e);
-    sb_buf_cstr(b, " FROM ");
-    add_table(b, a, schema, e->table);
-    sb_buf_cstr(b, " WHERE ");
     if (e->flags & SB_E_WORKSPACE) {
         sb_buf_cstr(b, "ws_id = (SELECT id FROM ");
         add_table(b, a, schema, "workspaces");
@@ -133,25 +128,75 @@ static void add_rows(struct sb_buf *b, struct sb_arena *a, const struct sb_entit
         sb_buf_cstr(b, "(ttl IS NULL OR ttl > CURRENT_TIMESTAMP) AND ");
 }
 
-const char *sb_lookup_sql(struct sb_arena *a, enum sb_lookup by, const char *schema)
+/* Rows that are there. */
+static void add_rows(struct sb_buf *b, struct sb_arena *a, const struct sb_entity *e,
+                     const char *schema)
+{
+    sb_buf_cstr(b, "SELECT ");
+    sb_row_select(b, e);
+    sb_buf_cstr(b, " FROM ");
+    add_table(b, a, schema, e->table);
+    sb_buf_cstr(b, " WHERE ");
+    add_conditions(b, a, e, schema);
+}
+
+static const char *finish(struct sb_arena *a, struct sb_buf *b)
+{
+    const char *sql = sb_arena_cstr(a, sb_buf_get(b));
+
+    sb_buf_release(b);
+    return sql;
+}
+
+/* what: behind the column. */
+static const char *rows_sql(struct sb_arena *a, enum sb_lookup by, const char *schema,
+                            const char *what)
 {
     const struct sb_lookup_kind *k = &kinds[by];
     const struct sb_entity *e = sb_lookup_entity(by);
-    const char *sql;
     struct sb_buf b;
 
     sb_buf_init(&b, 0);
     if (k->brings_consumer) {
         sb_buf_cstr(&b, "SELECT f.*, u.* FROM (");
         add_rows(&b, a, e, schema);
-        sb_buf_printf(&b, "%s = $1%s) f LEFT JOIN LATERAL (", k->column, k->uuid ? "::uuid" : "");
+        sb_buf_printf(&b, "%s%s) f LEFT JOIN LATERAL (", k->column, what);
         add_rows(&b, a, sb_lookup_entity(SB_CONSUMER_BY_ID), schema);
         sb_buf_cstr(&b, "id = f.consumer_id) u ON true");
     } else {
         add_rows(&b, a, e, schema);
-        sb_buf_printf(&b, "%s = $1%s", k->column, k->uuid ? "::uuid" : "");
+        sb_buf_printf(&b, "%s%s", k->column, what);
     }
-    sql = sb_arena_cstr(a, sb_buf_get(&b));
-    sb_buf_release(&b);
-    return sql;
+    return finish(a, &b);
+}
+
+const char *sb_lookup_sql(struct sb_arena *a, enum sb_lookup by, const char *schema)
+{
+    return rows_sql(a, by, schema, kinds[by].uuid ? " = $1::uuid" : " = $1");
+}
+
+const char *sb_lookup_sql_many(struct sb_arena *a, enum sb_lookup by, const char *schema)
+{
+    const struct sb_lookup_kind *k = &kinds[by];
+    const char *any = k->uuid ? " = ANY($1::uuid[])" : " = ANY($1::text[])";
+
+    if (!k->list)
+        return rows_sql(a, by, schema, any);
+    return rows_sql(a, by, schema, sb_arena_printf(a, "%s ORDER BY %s", any, k->column).p);
+}
+
+const char *sb_lookup_sql_values(struct sb_arena *a, enum sb_lookup by, const char *schema)
+{
+    const struct sb_lookup_kind *k = &kinds[by];
+    const struct sb_entity *e = sb_lookup_entity(by);
+    struct sb_buf b;
+
+    sb_buf_init(&b, 0);
+    sb_buf_printf(&b, "SELECT DISTINCT %s FROM ", k->column);
+    add_table(&b, a, schema, e->table);
+    sb_buf_cstr(&b, " WHERE ");
+    add_conditions(&b, a, e, schema);
+    sb_buf_printf(&b, "%s > $1%s ORDER BY %s LIMIT $2", k->column, k->uuid ? "::uuid" : "",
+                  k->column);
+    return finish(a, &b);
 }

@@ -33,5 +33,10 @@ bool sb_lookup_normalise(enum sb_lookup by, struct sb_str *value, char room[37])
 /* The query for one value ($1), rows as sb_row_select gives them, then those of the consumer.
  * schema: NULL for the session's. In the arena. */
 const char *sb_lookup_sql(struct sb_arena *a, enum sb_lookup by, const char *schema);
+/* The same for an array of values; rows of one value come together. */
+const char *sb_lookup_sql_many(struct sb_arena *a, enum sb_lookup by, const char *schema);
+/* The next so many values ($2) that there are, behind one ($1: "" or the UUID of zeros at first).
+ */
+const char *sb_lookup_sql_values(struct sb_arena *a, enum sb_lookup by, const char *schema);
 
 #endif

@@ -235,6 +235,53 @@ def test_changes_while_the_gateway_was_not_listening(private, upstream):
         soon(gateway, "known", 401)
 
 
+def add_many(database, n):
+    """Consumers c1 .. cn, in the group g, with a key each."""
+    database.query(f"INSERT INTO consumers (id, username, ws_id) SELECT gen_random_uuid(), "
+                   f"'c' || i, {WS} FROM generate_series(1, {n}) i")
+    database.query("INSERT INTO keyauth_credentials (id, consumer_id, key, ws_id) "
+                   "SELECT gen_random_uuid(), id, 'key-' || username, ws_id FROM consumers")
+    database.query("INSERT INTO acls (id, consumer_id, \"group\", cache_key, ws_id) "
+                   "SELECT gen_random_uuid(), id, g, id || g, ws_id FROM consumers, "
+                   "unnest(ARRAY['g', 'h']) g")
+
+
+def test_credentials_are_cached_from_the_start(migrated, upstream):
+    with Gateway(migrated.env()) as gateway:
+        protect(gateway, upstream)
+        assert gateway.admin("POST", "/services/s/plugins",
+                             json={"name": "acl", "config": {"allow": ["g"]}}).status_code == 201
+    add_many(migrated, 2500)
+    entities = "services,routes,nonsense,keyauth_credentials,acls,keyauth_credentials"
+    with Gateway(migrated.env(), db_cache_warmup_entities=entities) as gateway:
+        wait_until(lambda: "finished preloading 'acls'" in gateway.log(), what="all is cached")
+        assert "nonsense is not a valid entity name, please check the value of " \
+               "'db_cache_warmup_entities'" in gateway.log()
+        assert metrics(gateway)["cached"] == 3 * 2500   # keys, consumers, groups
+        before = metrics(gateway)["queries_total"]
+        for i in (1, 1000, 1001, 2500):
+            assert ask(gateway, f"key-c{i}") == 200
+        assert metrics(gateway)["queries_total"] == before
+        # What changes is forgotten, as what was asked for is.
+        migrated.query("UPDATE keyauth_credentials SET key = 'new' WHERE key = 'key-c7'")
+        soon(gateway, "key-c7", 401)
+        migrated.query("DELETE FROM acls WHERE \"group\" = 'g' AND consumer_id = "
+                       "(SELECT id FROM consumers WHERE username = 'c8')")
+        soon(gateway, "key-c8", 403)
+
+
+def test_warming_up_ends_before_the_cache_is_full(migrated):
+    add_many(migrated, 2500)
+    with Gateway(migrated.env(), db_cache_warmup_entities="consumers,acls",
+                 mem_cache_size="512k") as gateway:
+        wait_until(lambda: "cache warmup has been stopped because cache memory is exhausted, please "
+                   "consider increasing the value of 'mem_cache_size' (currently at 512k)"
+                   in gateway.log(), what="the cache is full")
+        now = metrics(gateway)
+        assert now["cache_bytes"] <= now["cache_limit_bytes"]
+        assert "preloading 'acls'" not in gateway.log()
+
+
 @pytest.mark.parametrize("workers", [1, 4])
 def test_equal_questions_share_an_answer(migrated, upstream, workers):
     """One query goes out, whichever workers are asked for the same thing."""
