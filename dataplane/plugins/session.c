@@ -9,7 +9,6 @@
  * Saving always makes a new id: the old cookie of a session that moves on is left to its timeouts,
  * its row to stale_ttl.
  */
-#include <math.h>
 #include <time.h>
 
 #include "dataplane/plugins/auth.h"
@@ -24,6 +23,7 @@
 #include "shared/log.h"
 
 enum { COOKIE_MAX = 4096, COOKIES_MAX = 9, TOUCH_AFTER_S = 60, RENEW_PERCENT = 75 };
+enum { AGE_MAX_S = 400 * 24 * 3600 }; /* of a persistent cookie */
 
 /* One of the two cookies: of the session, and the persistent one that starts sessions again. */
 struct cookie {
@@ -49,6 +49,7 @@ struct config {
 /* What access found, for header_filter. */
 struct state {
     bool open;
+    bool known;      /* a session, though maybe only of other audiences: content and header count */
     bool remembered; /* by the persistent cookie, not by the session's */
     struct sb_session_header header;
     struct sb_value *content; /* of all audiences */
@@ -74,8 +75,6 @@ static struct sb_str attributes_of(const struct sb_plugin_source *in)
     bool has_domain = domain.len && !sb_str_is(domain, "localhost");
     bool secure = sb_value_bool_at(in->config, "cookie_secure", true);
 
-    if (sb_str_is(same_site, "Default"))
-        same_site = SB_STR("");
     return sb_arena_printf(
         in->arena, "%s%.*s; Path=%.*s%s%.*s%s%s", has_domain ? "; Domain=" : "",
         has_domain ? (int)domain.len : 0, domain.p ? domain.p : "",
@@ -196,22 +195,32 @@ static const struct sb_value *entry_of(const struct config *c, const struct sb_v
     return NULL;
 }
 
-/* SB_NOTFOUND: no such cookie, or one that does not count. */
+/* Whether there is a cookie that counts by its header. */
+static bool read_header(struct sb_exchange *x, const struct config *c, const struct cookie *cookie,
+                        struct sb_str *text, struct sb_session_header *out)
+{
+    *text = whole_cookie(x, cookie->name);
+    return text->p && sb_session_header_read(&cookie->keys, *text, out) &&
+           out->stored == c->stored &&
+           sb_session_left(out, &cookie->timeouts, now_s()).least_s >= 0;
+}
+
+/* SB_NOTFOUND: no such cookie, or one that does not count here. */
 static enum sb_rc open_cookie(struct sb_exchange *x, const struct config *c,
                               const struct cookie *cookie, struct state *s)
 {
-    struct sb_str text = whole_cookie(x, cookie->name), payload;
+    struct sb_str text, payload;
     const struct sb_value *entry;
     enum sb_rc rc;
 
-    if (!text.p || !sb_session_header_read(&cookie->keys, text, &s->header) ||
-        sb_session_left(&s->header, &cookie->timeouts, now_s()).least_s < 0)
+    if (!read_header(x, c, cookie, &text, &s->header))
         return SB_NOTFOUND;
     s->row_id = SB_STR("");
     payload = sb_str_from(text, SB_SESSION_HEADER_LEN);
     if (s->header.stored && (rc = stored_payload(x, s, &payload)))
         return rc;
     s->content = sb_session_open(sb_exchange_arena(x), &cookie->keys, &s->header, payload);
+    s->known = s->content != NULL;
     entry = entry_of(c, s->content);
     if (!entry)
         return SB_NOTFOUND;
@@ -223,10 +232,14 @@ static enum sb_rc open_cookie(struct sb_exchange *x, const struct config *c,
 
 static enum sb_rc open_session(struct sb_exchange *x, const struct config *c, struct state *s)
 {
-    enum sb_rc rc = open_cookie(x, c, &c->session, s);
+    enum sb_rc rc;
 
-    if (rc == SB_NOTFOUND && c->remembers)
+    s->known = false;
+    rc = open_cookie(x, c, &c->session, s);
+    if (rc == SB_NOTFOUND && !s->known && c->remembers) {
         rc = open_cookie(x, c, &c->remember, s);
+        s->known = rc == SB_OK;
+    }
     s->open = rc == SB_OK;
     return rc;
 }
@@ -234,16 +247,20 @@ static enum sb_rc open_session(struct sb_exchange *x, const struct config *c, st
 /* -- writing cookies ----------------------------------------------------------------------------
  */
 
-static struct sb_str persistence(struct sb_exchange *x, int64_t seconds)
+/* How long a persistent cookie that began then is kept. */
+static struct sb_str persistence(struct sb_exchange *x, const struct cookie *cookie,
+                                 int64_t created_s)
 {
-    time_t until = (time_t)(now_s() + seconds);
+    int64_t rolling = cookie->timeouts.rolling_s;
+    int64_t age = rolling > 0 && rolling < AGE_MAX_S ? rolling : AGE_MAX_S;
+    time_t until = (time_t)(created_s + age);
     struct tm tm;
     char date[40];
 
     gmtime_r(&until, &tm);
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
     return sb_arena_printf(sb_exchange_arena(x), "; Expires=%s; Max-Age=%lld", date,
-                           (long long)seconds);
+                           (long long)age);
 }
 
 /* Set-Cookie, as many as it takes. */
@@ -329,12 +346,10 @@ static void retire(struct sb_exchange *x, const struct config *c, const struct s
 
 /* Seals the content anew and sends it to the client. */
 static void save_cookie(struct sb_exchange *x, const struct config *c, const struct cookie *cookie,
-                        struct sb_session_header *header, const struct sb_value *content,
-                        bool persistent)
+                        struct sb_session_header *header, const struct sb_value *content)
 {
     struct sb_arena *a = sb_exchange_arena(x);
     struct sb_str payload, text, more = {0};
-    struct sb_session_left left;
 
     header->stored = c->stored;
     payload = sb_session_seal(a, &cookie->keys, header, content);
@@ -347,43 +362,63 @@ static void save_cookie(struct sb_exchange *x, const struct config *c, const str
         store(x, cookie, header, payload);
     else
         text = sb_arena_printf(a, "%.*s%.*s", SB_ARG(text), SB_ARG(payload));
-    left = sb_session_left(header, &cookie->timeouts, header->created_s + header->rolling_s);
-    if (persistent && left.least_s != INT64_MAX)
-        more = persistence(x, left.least_s);
+    if (cookie == &c->remember)
+        more = persistence(x, cookie, header->created_s);
     set_cookie(x, c, cookie->name, text, more);
+}
+
+static void save_session(struct sb_exchange *x, const struct config *c, struct state *s)
+{
+    int64_t now = now_s();
+
+    if (!s->known || s->remembered) /* it begins; else it goes on */
+        s->header.created_s = now;
+    s->header.rolling_s = now - s->header.created_s;
+    s->header.idling_s = 0;
+    save_cookie(x, c, &c->session, &s->header, s->content);
+}
+
+static void save_persistent(struct sb_exchange *x, const struct config *c, struct state *s,
+                            int64_t created_s)
+{
+    struct sb_session_header header = {.created_s = created_s, .rolling_s = now_s() - created_s};
+
+    save_cookie(x, c, &c->remember, &header, s->content);
 }
 
 static void save(struct sb_exchange *x, const struct config *c, struct state *s)
 {
-    int64_t now = now_s();
-    struct sb_session_header persistent = {.created_s = now};
-    bool again = s->open && !s->remembered; /* the session goes on; else it begins */
+    struct sb_session_header old;
+    struct sb_str text;
 
     retire(x, c, s);
-    if (s->open && s->remembered) {
-        persistent.created_s = s->header.created_s;
-        persistent.rolling_s = now - s->header.created_s;
+    if (s->remembered) {
+        save_persistent(x, c, s, s->header.created_s);
+        save_session(x, c, s);
+        s->remembered = false;
+        return;
     }
-    if (!again)
-        s->header.created_s = now;
-    s->header.rolling_s = now - s->header.created_s;
-    s->header.idling_s = 0;
-    save_cookie(x, c, &c->session, &s->header, s->content, false);
+    save_session(x, c, s);
     if (c->remembers)
-        save_cookie(x, c, &c->remember, &persistent, s->content, true);
-    s->remembered = false;
+        save_persistent(x, c, s,
+                        read_header(x, c, &c->remember, &text, &old) ? old.created_s : now_s());
 }
 
-/* Renews an old session, tells an idle one's cookie that it was used. */
+/* Begins anew what was remembered, renews an old session, tells an idle one's cookie that it was
+ * used. */
 static void keep_alive(struct sb_exchange *x, const struct config *c, struct state *s)
 {
     int64_t rolling = c->session.timeouts.rolling_s, now = now_s();
     int64_t saved = s->header.created_s + s->header.rolling_s;
     struct sb_str text;
 
-    if (s->remembered ||
-        (rolling > 0 && now - saved > (int64_t)ceil((double)rolling * RENEW_PERCENT / 100))) {
+    if (s->remembered) {
         save(x, c, s);
+        return;
+    }
+    if (rolling > 0 && now - saved > rolling * RENEW_PERCENT / 100) {
+        retire(x, c, s);
+        save_session(x, c, s);
         return;
     }
     if (c->session.timeouts.idling_s <= 0 || now - saved - s->header.idling_s <= TOUCH_AFTER_S)
@@ -431,11 +466,26 @@ static enum sb_rc wants_logout(struct sb_exchange *x, const struct config *c)
                                                                                   : SB_NOTFOUND;
 }
 
+/* Those of other audiences. */
+static struct sb_value *others(struct sb_exchange *x, const struct config *c, const struct state *s)
+{
+    struct sb_arena *a = sb_exchange_arena(x);
+    struct sb_value *all = sb_value_array(a), *other;
+    const struct sb_value *mine = entry_of(c, s->content);
+
+    sb_array_each (other, s->content)
+        if (other != mine)
+            sb_array_push(a, all, other);
+    return all;
+}
+
 /* The row first: a session whose cookie is gone but whose row lives on is not ended. */
 static enum sb_rc destroy(struct sb_exchange *x, const struct config *c, struct state *s)
 {
     static const struct sb_str gone =
         SB_STR_INIT("; Expires=Thu, 01 Jan 1970 00:00:01 GMT; Max-Age=0");
+    struct sb_session_header header;
+    struct sb_str text;
     enum sb_rc rc = SB_OK;
 
     if (s->row_id.len)
@@ -443,9 +493,22 @@ static enum sb_rc destroy(struct sb_exchange *x, const struct config *c, struct 
     if (rc && rc != SB_NOTFOUND)
         return rc;
     set_cookie(x, c, c->session.name, SB_STR(""), gone);
-    if (c->remembers)
+    if (c->remembers && read_header(x, c, &c->remember, &text, &header))
         set_cookie(x, c, c->remember.name, SB_STR(""), gone);
-    s->open = false;
+    s->open = s->known = false;
+    return SB_OK;
+}
+
+/* Of this audience; where the session has others they go on. */
+static enum sb_rc end(struct sb_exchange *x, const struct config *c, struct state *s)
+{
+    struct sb_value *rest = others(x, c, s);
+
+    if (!rest->count)
+        return destroy(x, c, s);
+    s->content = rest;
+    save(x, c, s);
+    s->open = s->known = false;
     return SB_OK;
 }
 
@@ -517,7 +580,7 @@ static enum sb_rc authenticate(struct sb_exchange *x, const struct config *c, st
     enum sb_rc rc = sb_credential_find(x, SB_CONSUMER_BY_ID, data->items[0]->s, &consumer);
 
     if (rc == SB_NOTFOUND)
-        return destroy(x, c, s);
+        return end(x, c, s);
     if (rc)
         return rc;
     s->credential = (struct sb_credential){
@@ -531,7 +594,7 @@ static enum sb_rc authenticate(struct sb_exchange *x, const struct config *c, st
 
 static enum sb_rc log_out(struct sb_exchange *x, const struct config *c, struct state *s)
 {
-    enum sb_rc rc = destroy(x, c, s);
+    enum sb_rc rc = end(x, c, s);
 
     if (!rc)
         sb_exchange_answer(x, 200, SB_STR(""), SB_STR(""), NULL, 0);
@@ -560,9 +623,7 @@ static void set_entry(struct sb_exchange *x, const struct config *c, struct stat
                       const struct sb_consumer *consumer, struct sb_str credential_id)
 {
     struct sb_arena *a = sb_exchange_arena(x);
-    struct sb_value *all = sb_value_array(a), *entry = sb_value_array(a);
-    struct sb_value *data = sb_value_array(a), *list, *other;
-    const struct sb_value *mine = s->open ? entry_of(c, s->content) : NULL;
+    struct sb_value *all, *entry = sb_value_array(a), *data = sb_value_array(a), *list;
     size_t n;
     const struct sb_str *groups = sb_exchange_groups(x, &n);
 
@@ -580,10 +641,7 @@ static void set_entry(struct sb_exchange *x, const struct config *c, struct stat
     sb_array_push(a, entry, data);
     sb_array_push(a, entry, sb_value_str(a, c->audience));
     sb_array_push(a, entry, sb_value_str(a, s->subject));
-    if (s->open)
-        sb_array_each (other, s->content)
-            if (other != mine)
-                sb_array_push(a, all, other);
+    all = s->known ? others(x, c, s) : sb_value_array(a);
     sb_array_push(a, all, entry);
     s->content = all;
 }
@@ -613,7 +671,7 @@ static enum sb_rc header_filter(struct sb_exchange *x, const void *config)
         return SB_OK;
     set_entry(x, c, s, consumer, id);
     save(x, c, s);
-    s->open = true;
+    s->open = s->known = true;
     tell(x, c, s);
     return SB_OK;
 }

@@ -33,6 +33,12 @@ ROUTES = [
     route("hmac", "hmac-auth", clock_skew=10**10),
     route("key", "key-auth", key_names=["apikey", "x_key"]),
     route("hidden", "key-auth", hide_credentials=True, key_in_body=True),
+    *({"name": name, "hosts": [name], "plugins": [
+        {"name": "key-auth", "config": {"anonymous": "guest"}},
+        {"name": "session", "config": {"secret": "s", "cookie_secure": False, **config}}]}
+      for name, config in (("app", {"audience": "app"}), ("web", {"audience": "web"}),
+                           ("kept", {"remember": True, "cookie_same_site": "Default",
+                                     "remember_rolling_timeout": 0}))),
     {"name": "acl", "hosts": ["acl"], "plugins": [
         {"name": "key-auth"}, {"name": "acl", "config": {"allow": ["z"]}}]},
 ]
@@ -110,3 +116,39 @@ def test_rule(gateway, host, send, status, found):
     answer = gateway.proxy(**{"path": "/", "host": host, **send})
     text = "\n".join([*answer.headers.values(), answer.text])
     assert (answer.status_code, [f for f in found if f not in text]) == (status, []), text
+
+
+def cookies_of(answer):
+    """What it sets, by name: (value, attributes)."""
+    lines = answer.raw.headers.getlist("Set-Cookie")
+    found = [line.partition("; ") for line in lines]
+    return {head.partition("=")[0]: (head, more) for head, _, more in found}
+
+
+def visit(gateway, host, key=None, cookie=None, method="GET", path="/"):
+    gateway.session.cookies.clear()
+    headers = {k: v for k, v in (("apikey", key), ("Cookie", cookie)) if v}
+    answer = gateway.proxy(path, host, method, headers=headers)
+    return "x-consumer-username: alice" in answer.text, cookies_of(answer)
+
+
+def test_one_cookie_holds_the_sessions_of_several_audiences(gateway):
+    app = visit(gateway, "app", "alice-key")[1]["session"][0]
+    assert not visit(gateway, "web", cookie=app)[0]
+    both = visit(gateway, "web", "alice-key", app)[1]["session"][0]
+    assert visit(gateway, "app", cookie=both)[0] and visit(gateway, "web", cookie=both)[0]
+    left = visit(gateway, "app", cookie=both, method="POST", path="/?session_logout")[1]["session"]
+    assert not visit(gateway, "app", cookie=left[0])[0] and visit(gateway, "web", cookie=left[0])[0]
+
+
+def test_a_remembered_session_begins_anew(gateway):
+    first = visit(gateway, "kept", "alice-key")[1]
+    assert list(first) == ["session", "remember"]
+    assert first["session"][1] == "Path=/; SameSite=Default; HttpOnly"
+    assert first["remember"][1].endswith("; Max-Age=34560000")
+    known, again = visit(gateway, "kept", cookie=first["remember"][0])
+    assert known and list(again) == ["remember", "session"]
+    logout = {"method": "POST", "path": "/?session_logout"}
+    both = "; ".join(head for head, _ in again.values())
+    assert list(visit(gateway, "kept", cookie=again["session"][0], **logout)[1]) == ["session"]
+    assert list(visit(gateway, "kept", cookie=both, **logout)[1]) == ["session", "remember"]
