@@ -19,6 +19,8 @@ struct sb_store;
 SB_MUST enum sb_rc sb_store_pg(struct sb_pg *pg, struct sb_store **out, struct sb_err *err);
 /* The store in memory; empty but for the default workspace. */
 struct sb_store *sb_store_memory(void);
+/* The id that Kong gives to the workspace of a node without a database. */
+#define SB_WORKSPACE_WITHOUT_DATABASE "0dc6f45b-8f8d-40d2-a504-473544ee190b"
 void sb_store_free(struct sb_store *s);
 
 /* Refuses writes of validated input with code 12, after everything else was looked at: what the

@@ -620,13 +620,11 @@ static void add_workspace(struct memory_store *m)
 
 struct sb_store *sb_store_memory(void)
 {
-    /* The id that Kong gives to the workspace of a node without a database. */
-    static const char ws_id[] = "0dc6f45b-8f8d-40d2-a504-473544ee190b";
     const struct sb_entity *const *all = sb_entities();
     struct memory_store *m = sb_xcalloc(1, sizeof *m);
 
     m->base.ops = &ops;
-    memcpy(m->base.ws_id, ws_id, sizeof ws_id);
+    memcpy(m->base.ws_id, SB_WORKSPACE_WITHOUT_DATABASE, sizeof m->base.ws_id);
     while (all[m->ntables])
         m->ntables++;
     m->tables = sb_xcalloc(m->ntables, sizeof *m->tables);

@@ -22,6 +22,7 @@
 #include "dataplane/config/table.h"
 #include "dataplane/plugins/vault.h"
 #include "schema/entity.h"
+#include "schema/store.h"
 #include "dataplane/plugins/memory.h"
 #include "shared/log.h"
 #include "shared/vec.h"
@@ -74,7 +75,8 @@ struct sb_builder {
     struct sb_scopes *scopes;
     struct sb_memory *credentials;
     uint64_t credentials_born;
-    struct sb_map sni_names, hosts; /* struct name, by its text */
+    char workspace[SB_UUID_TEXT_LEN + 1]; /* the default one's id */
+    struct sb_map sni_names, hosts;       /* struct name, by its text */
     SB_VEC(uint32_t) free_slots;
     uint32_t next_slot;
     uint64_t generation; /* of upstreams */
@@ -328,6 +330,14 @@ bool sb_builder_rotate(struct sb_builder *b)
 
 /* -- a function per kind -- */
 
+static void build_workspace(struct sb_builder *b, struct sb_node *node)
+{
+    const struct sb_value *row = sb_node_row(node, b->scratch);
+
+    if (sb_str_is(sb_value_str_at(row, "name"), "default") && node->id.len == SB_UUID_TEXT_LEN)
+        memcpy(b->workspace, node->id.p, SB_UUID_TEXT_LEN);
+}
+
 static void build_certificate(struct sb_builder *b, struct sb_node *node)
 {
     struct product *p;
@@ -530,6 +540,7 @@ static void build_service(struct sb_builder *b, struct sb_node *node)
         s->client_certificate =
             object_of(b, "certificates", sb_value_str_at(row, "client_certificate.id"));
         s->ca_store = ca_store(b, p->arena, s);
+        s->row = node->text.p;
         if (!sb_host_is_address(s->host)) {
             p->name = name_of(b, &b->hosts, s->host);
             p->name->services++;
@@ -633,6 +644,8 @@ static void build_route(struct sb_builder *b, struct sb_node *node)
 
     if (row)
         rc = compile_route(b, p->arena, row, &route, &err);
+    if (route)
+        route->row = node->text.p;
     chain_route(b, p, rc ? NULL : route);
     if (p->routed && (!route || rc))
         sb_router_remove(b->routes, node->id);
@@ -645,6 +658,7 @@ static void build_route(struct sb_builder *b, struct sb_node *node)
 }
 
 static const struct sb_kind_rules rules[] = {
+    {.name = "workspaces", .rank = 0, .build = build_workspace},
     {.name = "vaults", .rank = 0, .build = build_vault},
     {.name = "certificates", .rank = 1, .build = build_certificate},
     {.name = "ca_certificates", .rank = 1, .build = build_ca_certificate},
@@ -667,11 +681,13 @@ static const struct sb_kind_rules rules[] = {
      .build = build_sni},
     {.name = "services",
      .rank = 2,
+     .shown = true,
      .refs = {"client_certificate", "ca_certificates"},
      .ref_kinds = {"certificates", "ca_certificates"},
      .build = build_service},
     {.name = "routes",
      .rank = 3,
+     .shown = true,
      .refs = {"service"},
      .ref_kinds = {"services"},
      .build = build_route},
@@ -687,11 +703,21 @@ static void on_dirty(void *arg, struct sb_node *node)
     sb_vec_push(&b->dirty[node->kind->rules->rank], node);
 }
 
+/* Routes and services of every snapshot so far may show it. */
+static void take_text(void *arg, void *text)
+{
+    struct sb_builder *b = arg;
+
+    sb_lifetimes_drop(b->lifetimes, 0, free, text);
+}
+
 struct sb_builder *sb_builder_new(enum sb_router_flavor flavor, const struct sb_settings *settings)
 {
     struct sb_builder *b = sb_xcalloc(1, sizeof *b);
 
     b->model = sb_model_new(rules, on_dirty, b);
+    sb_model_give_texts(b->model, take_text, b);
+    memcpy(b->workspace, SB_WORKSPACE_WITHOUT_DATABASE, sizeof b->workspace);
     b->lifetimes = sb_lifetimes_new();
     b->routes = sb_router_builder_new(flavor);
     b->vaults = sb_vaults_new(settings);
@@ -813,6 +839,7 @@ const struct sb_snapshot *sb_builder_build(struct sb_builder *b, uint64_t versio
         .upstreams = b->slots.now,
         .credentials = b->credentials,
     };
+    memcpy(box->snap.workspace, b->workspace, sizeof b->workspace);
     sb_scopes_build(b->scopes, &box->snap);
     drop_old(b);
     box->generation = sb_lifetimes_publish(b->lifetimes);

@@ -19,6 +19,8 @@ struct sb_model {
     void *dirty_arg;
     sb_model_watch *watch;
     void *watch_arg;
+    void (*take_text)(void *arg, void *text);
+    void *take_arg;
     struct sb_map kinds;
     struct sb_node *first, *last;
     size_t rows;
@@ -74,6 +76,12 @@ void sb_model_watch_rows(struct sb_model *m, sb_model_watch *watch, void *arg)
 {
     m->watch = watch;
     m->watch_arg = arg;
+}
+
+void sb_model_give_texts(struct sb_model *m, void (*take)(void *arg, void *text), void *arg)
+{
+    m->take_text = take;
+    m->take_arg = arg;
 }
 
 /* -- kinds and nodes -- */
@@ -309,6 +317,29 @@ static void unlink_row(struct sb_model *m, struct sb_node *node)
     node->kind->rows--;
 }
 
+static bool is_shown(const struct sb_node *node)
+{
+    return node->kind->rules && node->kind->rules->shown;
+}
+
+static void drop_text(struct sb_model *m, struct sb_node *node)
+{
+    if (node->text.p && m->take_text && is_shown(node))
+        m->take_text(m->take_arg, (void *)node->text.p);
+    else
+        free((void *)node->text.p);
+    node->text = (struct sb_str){0};
+}
+
+/* Whether what is built from the row may stay when its text becomes another: only the time of the
+ * last change differs. */
+static bool is_same(const struct sb_model *m, const struct sb_node *node, uint32_t body)
+{
+    return node->text.p && !is_shown(node) &&
+           sb_str_eq(without_updated(node->text, node->text_body),
+                     without_updated(sb_buf_get(&m->text), body));
+}
+
 static void set_text(struct sb_model *m, struct sb_node *node, uint32_t body)
 {
     struct sb_str text = sb_buf_get(&m->text);
@@ -318,7 +349,7 @@ static void set_text(struct sb_model *m, struct sb_node *node, uint32_t body)
     copy[text.len] = 0;
     if (!node->text.p)
         link_row(m, node);
-    free((void *)node->text.p);
+    drop_text(m, node);
     node->text = sb_str_n(copy, text.len);
     node->text_body = body;
     if (m->watch)
@@ -353,7 +384,7 @@ void sb_model_put(struct sb_model *m, struct sb_str kind, const struct sb_value 
     if (old.p && auto_times && times_are_auto(row) &&
         sb_str_eq(sb_str_first(old, node->text_body), sb_str_first(new, body)))
         return;
-    if (!old.p || !sb_str_eq(without_updated(old, node->text_body), without_updated(new, body))) {
+    if (!is_same(m, node, body)) {
         touch_whole(m, node);
         set_refs(m, node, row);
         touch_whole(m, node);
@@ -379,8 +410,7 @@ static void drop_node(struct sb_model *m, struct sb_node *node)
     if (m->watch)
         m->watch(m->watch_arg, node, true);
     unlink_row(m, node);
-    free((void *)node->text.p);
-    node->text = (struct sb_str){0};
+    drop_text(m, node);
     sb_model_touch(m, node);
     clear_refs(m, node);
     if (!node->built)

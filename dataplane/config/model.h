@@ -33,8 +33,9 @@ struct sb_kind_rules {
     const char *name;                    /* of the entity */
     const char *refs[SB_MODEL_REFS_MAX]; /* fields that hold {"id"}, or an array of ids */
     const char *ref_kinds[SB_MODEL_REFS_MAX];
-    int rank;  /* built in this order: users come after what they use */
-    bool part; /* a change is one of what it refers to (targets) */
+    int rank;   /* built in this order: users come after what they use */
+    bool part;  /* a change is one of what it refers to (targets) */
+    bool shown; /* what is built keeps the row's text: any change of it is one */
     void (*build)(struct sb_builder *b, struct sb_node *node);
 };
 
@@ -75,6 +76,9 @@ struct sb_model *sb_model_new(const struct sb_kind_rules *rules,
                               void (*on_dirty)(void *arg, struct sb_node *node), void *arg);
 void sb_model_free(struct sb_model *m);
 void sb_model_watch_rows(struct sb_model *m, sb_model_watch *watch, void *arg);
+/* Texts of rows that are shown go to take once they are replaced or dropped, to be given to free()
+ * when nothing shows them any more. */
+void sb_model_give_texts(struct sb_model *m, void (*take)(void *arg, void *text), void *arg);
 
 /* Stores a row (an object with a string "id"; others are ignored). auto_times: timestamps that were
  * filled in while reading (created_at and updated_at equal) are no change. */

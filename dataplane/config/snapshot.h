@@ -67,6 +67,7 @@ struct sb_service {
     size_t nca_certificates;
     X509_STORE *ca_store;   /* made of them; NULL: the system's */
     uint32_t upstream_slot; /* sb_service_upstream(); 0: host is an address */
+    const char *row;        /* as stored: JSON, without nulls */
 };
 
 /* What a request needs of its route once it is matched. How it matches is the router's. */
@@ -79,6 +80,7 @@ struct sb_route {
     bool path_handling_v1;
     const struct sb_service *service; /* NULL: serviceless */
     uint32_t chain;                   /* of plugins: sb_route_hooks() */
+    const char *row;                  /* as stored: JSON, without nulls */
 };
 
 /* An upstream's description; the ring and the health live per worker in dataplane/upstream, rebuilt
@@ -132,6 +134,7 @@ struct sb_snapshot {
     const struct sb_hooks *hooks;          /* of plugins for everything; NULL: none */
     const struct sb_table *consumers;      /* sb_snapshot_consumer_plugins() */
     const struct sb_memory *credentials;   /* without a database: all there are; else NULL */
+    char workspace[SB_UUID_TEXT_LEN + 1];  /* the default one's id */
 };
 
 /* The certificate for a server name (lower case; "" when the client sent none): exact, then

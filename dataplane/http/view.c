@@ -43,6 +43,35 @@ void *sb_exchange_worker_state(struct sb_exchange *x, const struct sb_plugin *pl
     return sb_plugin_states_get(x->w->plugins, plugin);
 }
 
+/* -- what was matched, as entities -- */
+
+static const struct sb_value *entity_of(struct sb_exchange *x, const char *text)
+{
+    const struct sb_value **made;
+    struct sb_value *row;
+
+    if (!text)
+        return NULL;
+    made = sb_exchange_state(x, text, sizeof *made);
+    if (*made)
+        return *made;
+    if (sb_json_parse(sb_exchange_arena(x), sb_str_c(text), &row, NULL))
+        return NULL;
+    sb_object_set(sb_exchange_arena(x), row, SB_STR("ws_id"),
+                  sb_value_text(sb_exchange_arena(x), x->hold->snap->workspace));
+    return *made = row;
+}
+
+const struct sb_value *sb_exchange_route_entity(struct sb_exchange *x)
+{
+    return x->route ? entity_of(x, x->route->row) : NULL;
+}
+
+const struct sb_value *sb_exchange_service_entity(struct sb_exchange *x)
+{
+    return x->route && x->route->service ? entity_of(x, x->route->service->row) : NULL;
+}
+
 /* -- the request -- */
 
 void sb_exchange_each_header(const struct sb_exchange *x,
