@@ -7,7 +7,7 @@ build="gcc libc6-dev make pkg-config libpq-dev libevent-dev libcurl4-openssl-dev
  libjson-c-dev libyaml-dev libnghttp2-dev libpcre2-dev libc-ares-dev zlib1g-dev libhiredis-dev
  libluajit-5.1-dev libldap-dev postgresql-15 openssl curl ca-certificates"
 test="git python3 python3-pytest python3-yaml python3-psycopg2 python3-requests libcmocka-dev slapd
- python3-h2 python3-grpcio clang-format clang libclang-rt-14-dev strace pgbouncer iproute2 util-linux"
+ python3-h2 python3-grpcio clang-format clang libclang-rt-14-dev strace redis-server pgbouncer iproute2 util-linux"
 bench="nginx libnginx-mod-stream haproxy h2o nghttp2-proxy nghttp2-client wrk liburing-dev python3"
 
 missing=

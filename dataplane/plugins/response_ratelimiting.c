@@ -17,7 +17,7 @@
 struct config {
     struct sb_count_set set;
     struct sb_count_item *items;
-    struct sb_str *remaining_names; /* of headers, per item */
+    struct sb_str *remaining_names; /* of headers, per item; p NULL: it can't be told in one */
     enum sb_limit_by by;
     struct sb_str header;
     bool fault_tolerant, hide_headers, block_on_first;
@@ -31,6 +31,15 @@ struct state {
     int64_t *announced;
 };
 
+static bool is_token(struct sb_str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (!memchr("-_.", s.p[i], 3) && (s.p[i] < '0' || s.p[i] > '9') &&
+            ((s.p[i] | 0x20) < 'a' || (s.p[i] | 0x20) > 'z'))
+            return false;
+    return true;
+}
+
 static enum sb_rc compile(const struct sb_plugin_source *in, const void **out, struct sb_err *err)
 {
     struct config *c = SB_NEW(in->arena, struct config);
@@ -43,8 +52,10 @@ static enum sb_rc compile(const struct sb_plugin_source *in, const void **out, s
     sb_object_each (m, limits) {
         c->items[i].name = sb_arena_str(in->arena, m->key);
         (void)sb_count_limits(m->value, &c->items[i]);
-        c->remaining_names[i++] =
-            sb_arena_printf(in->arena, "X-RateLimit-Remaining-%.*s", SB_ARG(m->key));
+        if (is_token(m->key))
+            c->remaining_names[i] =
+                sb_arena_printf(in->arena, "X-RateLimit-Remaining-%.*s", SB_ARG(m->key));
+        i++;
     }
     c->by = sb_limit_by(sb_value_str_at(v, "limit_by"));
     c->header = sb_arena_str(in->arena, sb_value_str_at(v, "header_name"));
@@ -97,6 +108,8 @@ static void begin(struct sb_exchange *x, const struct config *c, struct state *s
                 sb_arena_printf(a, "API rate limit exceeded for '%.*s'", SB_ARG(c->items[i].name)));
             return;
         }
+        if (!c->remaining_names[i].p)
+            continue;
         sb_exchange_set_upstream_header(x, c->remaining_names[i], text);
         if (!c->hide_headers)
             sb_exchange_set_response_header(x, c->remaining_names[i], text);
@@ -192,7 +205,7 @@ static enum sb_rc header_filter(struct sb_exchange *x, const void *config)
     s->announced = sb_arena_zero(sb_exchange_arena(x), c->set.nitems * sizeof *s->announced);
     sb_exchange_each_response_header(x, c->header, first_line, s);
     for (size_t i = 0; i < c->set.nitems; i++) {
-        if (!c->hide_headers)
+        if (!c->hide_headers && c->remaining_names[i].p)
             tell(x, c, s, i);
         s->refused |= exceeds(s, i);
     }

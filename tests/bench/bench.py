@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""bench.py [cpu] [syscalls] [propagation] [routes] [auth] - what `make bench` prints; the first three when none
+"""bench.py [cpu] [syscalls] [propagation] [routes] [auth] [limits] - what `make bench` prints; the first three when none
 is named.
 
 cpu          CPU per proxied request beside nginx, HAProxy and the floors, in one interleaved run
@@ -8,6 +8,7 @@ propagation  from a Kubernetes watch event to the first answered request, at 10,
 routes       CPU per request on paths always new at 10 to 100,000 routes, an unknown host, memory with one
              worker and with four, build times of all routes and of one, latency while routes change
 auth         CPU per request with key-auth, the key known, beside nginx without any
+limits       CPU per request with rate-limiting in two windows, policy local, beside nginx without any
 
 Figures are ratios against a peer of the same run, or counts; nothing here passes or fails.
 """
@@ -76,9 +77,14 @@ def bench_auth(o):
     rig("plain", ["nginx", "silverback", "silverback:keyauth"], o.rounds)
 
 
+def bench_limits(o):
+    print("CPU per request with rate-limiting, policy local")
+    rig("plain", ["nginx", "silverback", "silverback:ratelimit"], o.rounds)
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    p.add_argument("part", nargs="*", choices=["cpu", "syscalls", "propagation", "routes", "auth", []], default=[])
+    p.add_argument("part", nargs="*", choices=["cpu", "syscalls", "propagation", "routes", "auth", "limits", []], default=[])
     p.add_argument("--cases", default="plain", help="cases of the rig (plain,tls,routes10k,body64k ...)")
     p.add_argument("--contestants", default=",".join(CONTESTANTS))
     p.add_argument("--rounds", type=int, default=3)

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Silverback's data plane, DB-less, one worker. BIN_SB: the folder of its programs.
-# VARIANT: plain, keyauth (the rig sends apikey: k0 to everybody).
+# VARIANT: plain, keyauth (the rig sends apikey: k0 to everybody), ratelimit (local, by address).
 conf() {
   mkdir -p "$DIR"
   {
@@ -12,6 +12,8 @@ conf() {
     fi
     if [ "$VARIANT" = keyauth ]; then
       printf 'plugins:\n- name: key-auth\nconsumers:\n- username: c\n  custom_id: c0\n  keyauth_credentials:\n  - key: k0\n'
+    elif [ "$VARIANT" = ratelimit ]; then
+      printf 'plugins:\n- name: rate-limiting\n  config: {second: 1000000000, hour: 1000000000, limit_by: ip}\n'
     fi
   } > "$DIR/kong.yml"
 }
