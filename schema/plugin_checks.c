@@ -3,6 +3,7 @@
 #include "schema/types.h"
 #include "schema/uri.h"
 #include "schema/validate.h"
+#include "shared/lua_code.h"
 
 static const char *const periods[] = {"second", "minute", "hour", "day", "month", "year", NULL};
 
@@ -172,6 +173,32 @@ const char *sb_check_has_value(struct sb_schema_ctx *ctx, const struct sb_field 
     (void)f;
     split_entry(v->s, &name, &value);
     return value.len ? NULL : sb_say(ctx, "key '%.*s' has no value", SB_ARG(name));
+}
+
+/* -- serverless functions --------------------------------------------------------------------- */
+
+static const char *must_be_lua(struct sb_schema_ctx *ctx, const char *plugin,
+                               const struct sb_value *v)
+{
+    struct sb_str why;
+
+    if (sb_lua_parses(ctx->arena, v->s, NULL, &why))
+        return NULL;
+    return sb_say(ctx, "error parsing %s: %.*s", plugin, SB_ARG(why));
+}
+
+const char *sb_check_pre_function(struct sb_schema_ctx *ctx, const struct sb_field *f,
+                                  const struct sb_value *v)
+{
+    (void)f;
+    return must_be_lua(ctx, "pre-function", v);
+}
+
+const char *sb_check_post_function(struct sb_schema_ctx *ctx, const struct sb_field *f,
+                                   const struct sb_value *v)
+{
+    (void)f;
+    return must_be_lua(ctx, "post-function", v);
 }
 
 void sb_check_proxy_scheme(struct sb_schema_ctx *ctx, const struct sb_value *entity,

@@ -1054,30 +1054,51 @@ static const struct sb_field f_194[] = {
 };
 static const struct sb_subschema plugin_opentelemetry = {"opentelemetry", f_194, NULL};
 static const struct sb_field f_195[] = {
-    {.name = "certificate", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
-    {.name = "rewrite", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
-    {.name = "access", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
-    {.name = "header_filter", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
-    {.name = "body_filter", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
-    {.name = "log", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
-    {0},
+    {.type = SB_T_STRING, .validate = sb_check_post_function},
 };
 static const struct sb_field f_196[] = {
+    {.name = "certificate", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_195},
+    {.name = "rewrite", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_195},
+    {.name = "access", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_195},
+    {.name = "header_filter", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_195},
+    {.name = "body_filter", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_195},
+    {.name = "log", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_195},
+    {0},
+};
+static const struct sb_field f_197[] = {
     {.name = "consumer", .type = SB_T_FOREIGN, .reference = "consumers", .flags = SB_F_CASCADE, .eq = "null"},
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_195},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_196},
     {0},
 };
-static const char *const s_197[] = {
+static const char *const s_198[] = {
     "config.certificate", "config.rewrite", "config.access", "config.header_filter", "config.body_filter", "config.log", NULL,
 };
-static const struct sb_entity_check c_198[] = {
-    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = s_197},
+static const struct sb_entity_check c_199[] = {
+    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = s_198},
     {0},
 };
-static const struct sb_subschema plugin_post_function = {"post-function", f_196, c_198};
-static const struct sb_subschema plugin_pre_function = {"pre-function", f_196, c_198};
-static const struct sb_field f_199[] = {
+static const struct sb_subschema plugin_post_function = {"post-function", f_197, c_199};
+static const struct sb_field f_200[] = {
+    {.type = SB_T_STRING, .validate = sb_check_pre_function},
+};
+static const struct sb_field f_201[] = {
+    {.name = "certificate", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_200},
+    {.name = "rewrite", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_200},
+    {.name = "access", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_200},
+    {.name = "header_filter", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_200},
+    {.name = "body_filter", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_200},
+    {.name = "log", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_200},
+    {0},
+};
+static const struct sb_field f_202[] = {
+    {.name = "consumer", .type = SB_T_FOREIGN, .reference = "consumers", .flags = SB_F_CASCADE, .eq = "null"},
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_201},
+    {0},
+};
+static const struct sb_subschema plugin_pre_function = {"pre-function", f_202, c_199};
+static const struct sb_field f_203[] = {
     {.name = "per_consumer", .type = SB_T_BOOLEAN, .def = "false"},
     {.name = "status_code_metrics", .type = SB_T_BOOLEAN, .def = "false"},
     {.name = "ai_metrics", .type = SB_T_BOOLEAN, .def = "false"},
@@ -1086,62 +1107,62 @@ static const struct sb_field f_199[] = {
     {.name = "upstream_health_metrics", .type = SB_T_BOOLEAN, .def = "false"},
     {0},
 };
-static const struct sb_field f_200[] = {
+static const struct sb_field f_204[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_199},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_203},
     {0},
 };
-static const struct sb_subschema plugin_prometheus = {"prometheus", f_200, NULL};
-static const struct sb_field f_201[] = {
+static const struct sb_subschema plugin_prometheus = {"prometheus", f_204, NULL};
+static const struct sb_field f_205[] = {
     {.type = SB_T_INTEGER, SB_BETWEEN(100, 900)},
 };
-static const char *const s_202[] = {
+static const char *const s_206[] = {
     "HEAD", "GET", "POST", "PATCH", "PUT", NULL,
 };
-static const struct sb_field f_203[] = {
-    {.type = SB_T_STRING, .one_of = s_202},
+static const struct sb_field f_207[] = {
+    {.type = SB_T_STRING, .one_of = s_206},
 };
-static const char *const s_204[] = {
+static const char *const s_208[] = {
     "memory", NULL,
 };
-static const struct sb_field f_205[] = {
+static const struct sb_field f_209[] = {
     {.name = "dictionary_name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"kong_db_cache\""},
     {0},
 };
-static const struct sb_field f_206[] = {
+static const struct sb_field f_210[] = {
     {.name = "age", .type = SB_T_BOOLEAN, .def = "true"},
     {.name = "X-Cache-Status", .type = SB_T_BOOLEAN, .def = "true"},
     {.name = "X-Cache-Key", .type = SB_T_BOOLEAN, .def = "true"},
     {0},
 };
-static const struct sb_field f_207[] = {
-    {.name = "response_code", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[200,301,404]", .has_len_min = true, .len_min = 1, .elements = f_201},
-    {.name = "request_method", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[\"GET\",\"HEAD\"]", .elements = f_203},
+static const struct sb_field f_211[] = {
+    {.name = "response_code", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[200,301,404]", .has_len_min = true, .len_min = 1, .elements = f_205},
+    {.name = "request_method", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[\"GET\",\"HEAD\"]", .elements = f_207},
     {.name = "content_type", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[\"text/plain\",\"application/json\"]", .elements = f_2},
     {.name = "cache_ttl", .type = SB_T_INTEGER, .def = "300", .has_gt = true, .gt = 0},
-    {.name = "strategy", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_204},
+    {.name = "strategy", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_208},
     {.name = "cache_control", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {.name = "ignore_uri_case", .type = SB_T_BOOLEAN, .def = "false"},
     {.name = "storage_ttl", .type = SB_T_INTEGER},
-    {.name = "memory", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_205},
+    {.name = "memory", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_209},
     {.name = "vary_query_params", .type = SB_T_ARRAY, .elements = f_2},
     {.name = "vary_headers", .type = SB_T_ARRAY, .elements = f_2},
-    {.name = "response_headers", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_206},
+    {.name = "response_headers", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_210},
     {0},
 };
-static const struct sb_field f_208[] = {
+static const struct sb_field f_212[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_207},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_211},
     {0},
 };
-static const struct sb_subschema plugin_proxy_cache = {"proxy-cache", f_208, NULL};
-static const char *const s_209[] = {
+static const struct sb_subschema plugin_proxy_cache = {"proxy-cache", f_212, NULL};
+static const char *const s_213[] = {
     "consumer", "credential", "ip", "service", "header", "path", NULL,
 };
-static const char *const s_210[] = {
+static const char *const s_214[] = {
     "local", "cluster", "redis", NULL,
 };
-static const struct sb_field f_211[] = {
+static const struct sb_field f_215[] = {
     {.name = "host", .type = SB_T_STRING, .validate = sb_check_host},
     {.name = "port", .type = SB_T_INTEGER, .def = "6379", SB_BETWEEN(0, 65535)},
     {.name = "timeout", .type = SB_T_INTEGER, .def = "2000", SB_BETWEEN(0, 2147483646)},
@@ -1153,92 +1174,92 @@ static const struct sb_field f_211[] = {
     {.name = "server_name", .type = SB_T_STRING, .validate = sb_check_sni},
     {0},
 };
-static const struct sb_field f_212[] = {
+static const struct sb_field f_216[] = {
     {.name = "second", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {.name = "minute", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {.name = "hour", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {.name = "day", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {.name = "month", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {.name = "year", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
-    {.name = "limit_by", .type = SB_T_STRING, .def = "\"consumer\"", .one_of = s_209},
+    {.name = "limit_by", .type = SB_T_STRING, .def = "\"consumer\"", .one_of = s_213},
     {.name = "header_name", .type = SB_T_STRING, .validate = sb_check_header_name},
     {.name = "path", .type = SB_T_STRING, .validate = sb_check_path},
-    {.name = "policy", .type = SB_T_STRING, .def = "\"local\"", .one_of = s_210, .has_len_min = true, .len_min = 0},
+    {.name = "policy", .type = SB_T_STRING, .def = "\"local\"", .one_of = s_214, .has_len_min = true, .len_min = 0},
     {.name = "fault_tolerant", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "true"},
-    {.name = "redis", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_211},
+    {.name = "redis", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_215},
     {.name = "hide_client_headers", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {.name = "error_code", .type = SB_T_NUMBER, .def = "429", .has_gt = true, .gt = 0},
     {.name = "error_message", .type = SB_T_STRING, .def = "\"API rate limit exceeded\""},
     {.name = "sync_rate", .type = SB_T_NUMBER, .flags = SB_F_REQUIRED, .def = "-1"},
     {0},
 };
-static const struct sb_field f_213[] = {
+static const struct sb_field f_217[] = {
     {.type = SB_T_BOOLEAN},
 };
-static const struct sb_shorthand h_214[] = {
+static const struct sb_shorthand h_218[] = {
     {"redis_host", "redis.host", f_2, true},
     {"redis_port", "redis.port", f_17, true},
     {"redis_password", "redis.password", f_16, true},
     {"redis_username", "redis.username", f_2, true},
-    {"redis_ssl", "redis.ssl", f_213, true},
-    {"redis_ssl_verify", "redis.ssl_verify", f_213, true},
+    {"redis_ssl", "redis.ssl", f_217, true},
+    {"redis_ssl_verify", "redis.ssl_verify", f_217, true},
     {"redis_server_name", "redis.server_name", f_2, true},
     {"redis_timeout", "redis.timeout", f_17, true},
     {"redis_database", "redis.database", f_17, true},
     {0},
 };
-static const struct sb_field f_215[] = {
+static const struct sb_field f_219[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .validate = sb_check_rate_limits, .fields = f_212, .shorthands = h_214},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .validate = sb_check_rate_limits, .fields = f_216, .shorthands = h_218},
     {0},
 };
-static const char *const s_216[] = {
+static const char *const s_220[] = {
     "config.second", "config.minute", "config.hour", "config.day", "config.month", "config.year", NULL,
 };
-static const struct sb_field f_217[] = {
+static const struct sb_field f_221[] = {
     {.type = SB_T_JSON, .eq = "header"},
 };
-static const struct sb_field f_218[] = {
+static const struct sb_field f_222[] = {
     {.type = SB_T_JSON, .eq = "path"},
 };
-static const struct sb_entity_check c_219[] = {
-    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = s_216},
+static const struct sb_entity_check c_223[] = {
+    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = s_220},
     {.kind = SB_C_CONDITIONAL, .if_field = "config.policy", .if_match = f_28, .then_field = "config.redis.host", .then_match = f_29},
     {.kind = SB_C_CONDITIONAL, .if_field = "config.policy", .if_match = f_28, .then_field = "config.redis.port", .then_match = f_29},
     {.kind = SB_C_CONDITIONAL, .if_field = "config.policy", .if_match = f_28, .then_field = "config.redis.timeout", .then_match = f_29},
-    {.kind = SB_C_CONDITIONAL, .if_field = "config.limit_by", .if_match = f_217, .then_field = "config.header_name", .then_match = f_29},
-    {.kind = SB_C_CONDITIONAL, .if_field = "config.limit_by", .if_match = f_218, .then_field = "config.path", .then_match = f_29},
+    {.kind = SB_C_CONDITIONAL, .if_field = "config.limit_by", .if_match = f_221, .then_field = "config.header_name", .then_match = f_29},
+    {.kind = SB_C_CONDITIONAL, .if_field = "config.limit_by", .if_match = f_222, .then_field = "config.path", .then_match = f_29},
     {0},
 };
-static const struct sb_subschema plugin_rate_limiting = {"rate-limiting", f_215, c_219};
-static const struct sb_field f_220[] = {
+static const struct sb_subschema plugin_rate_limiting = {"rate-limiting", f_219, c_223};
+static const struct sb_field f_224[] = {
     {.name = "status_code", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED, .def = "301", SB_BETWEEN(100, 599)},
     {.name = "location", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .validate = sb_check_url},
     {.name = "keep_incoming_path", .type = SB_T_BOOLEAN, .def = "false"},
     {0},
 };
-static const struct sb_field f_221[] = {
+static const struct sb_field f_225[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_220},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_224},
     {0},
 };
-static const struct sb_subschema plugin_redirect = {"redirect", f_221, NULL};
-static const char *const s_222[] = {
+static const struct sb_subschema plugin_redirect = {"redirect", f_225, NULL};
+static const char *const s_226[] = {
     "megabytes", "kilobytes", "bytes", NULL,
 };
-static const struct sb_field f_223[] = {
+static const struct sb_field f_227[] = {
     {.name = "allowed_payload_size", .type = SB_T_INTEGER, .def = "128"},
-    {.name = "size_unit", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"megabytes\"", .one_of = s_222},
+    {.name = "size_unit", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"megabytes\"", .one_of = s_226},
     {.name = "require_content_length", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {0},
 };
-static const struct sb_field f_224[] = {
+static const struct sb_field f_228[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_223},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_227},
     {0},
 };
-static const struct sb_subschema plugin_request_size_limiting = {"request-size-limiting", f_224, NULL};
-static const struct sb_field f_225[] = {
+static const struct sb_subschema plugin_request_size_limiting = {"request-size-limiting", f_228, NULL};
+static const struct sb_field f_229[] = {
     {.name = "status_code", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED, .def = "503", SB_BETWEEN(100, 599)},
     {.name = "message", .type = SB_T_STRING},
     {.name = "content_type", .type = SB_T_STRING},
@@ -1247,68 +1268,68 @@ static const struct sb_field f_225[] = {
     {.name = "trigger", .type = SB_T_STRING, .validate = sb_check_header_name},
     {0},
 };
-static const struct sb_field f_226[] = {
+static const struct sb_field f_230[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .validate = sb_check_termination, .fields = f_225},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .validate = sb_check_termination, .fields = f_229},
     {0},
 };
-static const struct sb_subschema plugin_request_termination = {"request-termination", f_226, NULL};
-static const struct sb_field f_227[] = {
+static const struct sb_subschema plugin_request_termination = {"request-termination", f_230, NULL};
+static const struct sb_field f_231[] = {
     {.type = SB_T_STRING, .validate = sb_check_header_entry},
 };
-static const struct sb_field f_228[] = {
+static const struct sb_field f_232[] = {
     {.name = "body", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
-    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_227},
+    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_231},
     {.name = "querystring", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
     {0},
 };
-static const struct sb_field f_229[] = {
+static const struct sb_field f_233[] = {
     {.type = SB_T_STRING, .validate = sb_check_has_value},
 };
-static const struct sb_field f_230[] = {
+static const struct sb_field f_234[] = {
     {.type = SB_T_STRING, .match = "^[^:]+:.*$", .validate = sb_check_header_rename},
 };
-static const struct sb_field f_231[] = {
-    {.name = "body", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_229},
-    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_230},
-    {.name = "querystring", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_229},
-    {0},
-};
-static const struct sb_field f_232[] = {
-    {.type = SB_T_STRING, .match = "^[^:]+:.*$", .validate = sb_check_header_entry},
-};
-static const struct sb_field f_233[] = {
-    {.name = "body", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_229},
-    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_232},
-    {.name = "querystring", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_229},
-    {.name = "uri", .type = SB_T_STRING},
-    {0},
-};
-static const struct sb_field f_234[] = {
-    {.name = "body", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_229},
-    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_232},
-    {.name = "querystring", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_229},
-    {0},
-};
 static const struct sb_field f_235[] = {
-    {.name = "http_method", .type = SB_T_STRING, .match = "^[A-Z]+$"},
-    {.name = "remove", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_228},
-    {.name = "rename", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_231},
-    {.name = "replace", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_233},
-    {.name = "add", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_234},
-    {.name = "append", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_234},
+    {.name = "body", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_233},
+    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_234},
+    {.name = "querystring", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_233},
     {0},
 };
 static const struct sb_field f_236[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_235},
+    {.type = SB_T_STRING, .match = "^[^:]+:.*$", .validate = sb_check_header_entry},
+};
+static const struct sb_field f_237[] = {
+    {.name = "body", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_233},
+    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_236},
+    {.name = "querystring", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_233},
+    {.name = "uri", .type = SB_T_STRING},
     {0},
 };
-static const struct sb_subschema plugin_request_transformer = {"request-transformer", f_236, NULL};
-static const char *const s_237[] = {
+static const struct sb_field f_238[] = {
+    {.name = "body", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_233},
+    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_236},
+    {.name = "querystring", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_233},
+    {0},
+};
+static const struct sb_field f_239[] = {
+    {.name = "http_method", .type = SB_T_STRING, .match = "^[A-Z]+$"},
+    {.name = "remove", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_232},
+    {.name = "rename", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_235},
+    {.name = "replace", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_237},
+    {.name = "add", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_238},
+    {.name = "append", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_238},
+    {0},
+};
+static const struct sb_field f_240[] = {
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_239},
+    {0},
+};
+static const struct sb_subschema plugin_request_transformer = {"request-transformer", f_240, NULL};
+static const char *const s_241[] = {
     "consumer", "credential", "ip", NULL,
 };
-static const struct sb_field f_238[] = {
+static const struct sb_field f_242[] = {
     {.name = "second", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {.name = "minute", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {.name = "hour", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
@@ -1317,99 +1338,99 @@ static const struct sb_field f_238[] = {
     {.name = "year", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {0},
 };
-static const char *const s_239[] = {
+static const char *const s_243[] = {
     "second", "minute", "hour", "day", "month", "year", NULL,
 };
-static const struct sb_entity_check c_240[] = {
-    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = s_239},
+static const struct sb_entity_check c_244[] = {
+    {.kind = SB_C_AT_LEAST_ONE_OF, .fields = s_243},
     {0},
 };
-static const struct sb_field f_241[] = {
-    {.type = SB_T_RECORD, .flags = SB_F_REQUIRED, .validate = sb_check_rate_limit_periods, .fields = f_238, .checks = c_240},
+static const struct sb_field f_245[] = {
+    {.type = SB_T_RECORD, .flags = SB_F_REQUIRED, .validate = sb_check_rate_limit_periods, .fields = f_242, .checks = c_244},
 };
-static const struct sb_field f_242[] = {
+static const struct sb_field f_246[] = {
     {.name = "header_name", .type = SB_T_STRING, .def = "\"x-kong-limit\""},
-    {.name = "limit_by", .type = SB_T_STRING, .def = "\"consumer\"", .one_of = s_237},
-    {.name = "policy", .type = SB_T_STRING, .def = "\"local\"", .one_of = s_210},
+    {.name = "limit_by", .type = SB_T_STRING, .def = "\"consumer\"", .one_of = s_241},
+    {.name = "policy", .type = SB_T_STRING, .def = "\"local\"", .one_of = s_214},
     {.name = "fault_tolerant", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "true"},
-    {.name = "redis", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_211},
+    {.name = "redis", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_215},
     {.name = "block_on_first_violation", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
     {.name = "hide_client_headers", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "false"},
-    {.name = "limits", .type = SB_T_MAP, .flags = SB_F_REQUIRED, .has_len_min = true, .len_min = 1, .keys = f_2, .values = f_241},
+    {.name = "limits", .type = SB_T_MAP, .flags = SB_F_REQUIRED, .has_len_min = true, .len_min = 1, .keys = f_2, .values = f_245},
     {0},
 };
-static const struct sb_field f_243[] = {
+static const struct sb_field f_247[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_242, .shorthands = h_214},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_246, .shorthands = h_218},
     {0},
 };
-static const struct sb_entity_check c_244[] = {
+static const struct sb_entity_check c_248[] = {
     {.kind = SB_C_CONDITIONAL, .if_field = "config.policy", .if_match = f_28, .then_field = "config.redis.host", .then_match = f_29},
     {.kind = SB_C_CONDITIONAL, .if_field = "config.policy", .if_match = f_28, .then_field = "config.redis.port", .then_match = f_29},
     {.kind = SB_C_CONDITIONAL, .if_field = "config.policy", .if_match = f_28, .then_field = "config.redis.timeout", .then_match = f_29},
     {0},
 };
-static const struct sb_subschema plugin_response_ratelimiting = {"response-ratelimiting", f_243, c_244};
-static const struct sb_field f_245[] = {
+static const struct sb_subschema plugin_response_ratelimiting = {"response-ratelimiting", f_247, c_248};
+static const struct sb_field f_249[] = {
     {.name = "json", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
     {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_2},
     {0},
 };
-static const struct sb_field f_246[] = {
+static const struct sb_field f_250[] = {
     {.type = SB_T_STRING, .match = "^[^:]+:.*$"},
 };
-static const struct sb_field f_247[] = {
-    {.name = "json", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_246},
-    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_230},
+static const struct sb_field f_251[] = {
+    {.name = "json", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_250},
+    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_234},
     {0},
 };
-static const char *const s_248[] = {
+static const char *const s_252[] = {
     "boolean", "number", "string", NULL,
 };
-static const struct sb_field f_249[] = {
-    {.type = SB_T_STRING, .one_of = s_248},
+static const struct sb_field f_253[] = {
+    {.type = SB_T_STRING, .one_of = s_252},
 };
-static const struct sb_field f_250[] = {
-    {.name = "json", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_246},
-    {.name = "json_types", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_249},
-    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_246},
+static const struct sb_field f_254[] = {
+    {.name = "json", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_250},
+    {.name = "json_types", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_253},
+    {.name = "headers", .type = SB_T_ARRAY, .flags = SB_F_REQUIRED, .def = "[]", .elements = f_250},
     {0},
 };
-static const struct sb_field f_251[] = {
-    {.name = "remove", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_245},
-    {.name = "rename", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_247},
-    {.name = "replace", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_250},
-    {.name = "add", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_250},
-    {.name = "append", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_250},
+static const struct sb_field f_255[] = {
+    {.name = "remove", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_249},
+    {.name = "rename", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_251},
+    {.name = "replace", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_254},
+    {.name = "add", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_254},
+    {.name = "append", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_254},
     {0},
-};
-static const struct sb_field f_252[] = {
-    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_251},
-    {0},
-};
-static const struct sb_subschema plugin_response_transformer = {"response-transformer", f_252, NULL};
-static const char *const s_253[] = {
-    "cookie", "kong", NULL,
-};
-static const char *const s_254[] = {
-    "Strict", "Lax", "None", "Default", NULL,
-};
-static const char *const s_255[] = {
-    "id", "audience", "subject", "timeout", "idling-timeout", "rolling-timeout", "absolute-timeout", NULL,
 };
 static const struct sb_field f_256[] = {
-    {.type = SB_T_STRING, .one_of = s_255},
+    {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_255},
+    {0},
 };
+static const struct sb_subschema plugin_response_transformer = {"response-transformer", f_256, NULL};
 static const char *const s_257[] = {
+    "cookie", "kong", NULL,
+};
+static const char *const s_258[] = {
+    "Strict", "Lax", "None", "Default", NULL,
+};
+static const char *const s_259[] = {
+    "id", "audience", "subject", "timeout", "idling-timeout", "rolling-timeout", "absolute-timeout", NULL,
+};
+static const struct sb_field f_260[] = {
+    {.type = SB_T_STRING, .one_of = s_259},
+};
+static const char *const s_261[] = {
     "GET", "POST", "DELETE", NULL,
 };
-static const struct sb_field f_258[] = {
-    {.type = SB_T_STRING, .one_of = s_257},
+static const struct sb_field f_262[] = {
+    {.type = SB_T_STRING, .one_of = s_261},
 };
-static const struct sb_field f_259[] = {
+static const struct sb_field f_263[] = {
     {.name = "secret", .type = SB_T_STRING, .flags = SB_F_REFERENCEABLE | SB_F_ENCRYPTED, .def = "\"<generated: base64 of 32 random bytes with / + = replaced by alphanumerics, 44 chars>\""},
-    {.name = "storage", .type = SB_T_STRING, .def = "\"cookie\"", .one_of = s_253},
+    {.name = "storage", .type = SB_T_STRING, .def = "\"cookie\"", .one_of = s_257},
     {.name = "audience", .type = SB_T_STRING, .def = "\"default\""},
     {.name = "idling_timeout", .type = SB_T_NUMBER, .def = "900"},
     {.name = "rolling_timeout", .type = SB_T_NUMBER, .def = "3600"},
@@ -1418,127 +1439,127 @@ static const struct sb_field f_259[] = {
     {.name = "cookie_name", .type = SB_T_STRING, .def = "\"session\""},
     {.name = "cookie_path", .type = SB_T_STRING, .def = "\"/\""},
     {.name = "cookie_domain", .type = SB_T_STRING},
-    {.name = "cookie_same_site", .type = SB_T_STRING, .def = "\"Strict\"", .one_of = s_254},
+    {.name = "cookie_same_site", .type = SB_T_STRING, .def = "\"Strict\"", .one_of = s_258},
     {.name = "cookie_http_only", .type = SB_T_BOOLEAN, .def = "true"},
     {.name = "cookie_secure", .type = SB_T_BOOLEAN, .def = "true"},
     {.name = "remember", .type = SB_T_BOOLEAN, .def = "false"},
     {.name = "remember_cookie_name", .type = SB_T_STRING, .def = "\"remember\""},
     {.name = "remember_rolling_timeout", .type = SB_T_NUMBER, .def = "604800"},
     {.name = "remember_absolute_timeout", .type = SB_T_NUMBER, .def = "2592000"},
-    {.name = "response_headers", .type = SB_T_SET, .elements = f_256},
-    {.name = "request_headers", .type = SB_T_SET, .elements = f_256},
+    {.name = "response_headers", .type = SB_T_SET, .elements = f_260},
+    {.name = "request_headers", .type = SB_T_SET, .elements = f_260},
     {.name = "read_body_for_logout", .type = SB_T_BOOLEAN, .def = "false"},
-    {.name = "logout_methods", .type = SB_T_SET, .def = "[\"POST\",\"DELETE\"]", .elements = f_258},
+    {.name = "logout_methods", .type = SB_T_SET, .def = "[\"POST\",\"DELETE\"]", .elements = f_262},
     {.name = "logout_query_arg", .type = SB_T_STRING, .def = "\"session_logout\""},
     {.name = "logout_post_arg", .type = SB_T_STRING, .def = "\"session_logout\""},
     {0},
 };
-static const struct sb_field f_260[] = {
+static const struct sb_field f_264[] = {
     {.type = SB_T_NUMBER},
 };
-static const struct sb_shorthand h_261[] = {
-    {"cookie_lifetime", "rolling_timeout", f_260, false, .wins = true},
-    {"cookie_idletime", "idling_timeout", f_260, false, .wins = true},
-    {"cookie_renew", NULL, f_260, false, .wins = true},
-    {"cookie_discard", "stale_ttl", f_260, false, .wins = true},
+static const struct sb_shorthand h_265[] = {
+    {"cookie_lifetime", "rolling_timeout", f_264, false, .wins = true},
+    {"cookie_idletime", "idling_timeout", f_264, false, .wins = true},
+    {"cookie_renew", NULL, f_264, false, .wins = true},
+    {"cookie_discard", "stale_ttl", f_264, false, .wins = true},
     {"cookie_samesite", "cookie_same_site", f_2, false, .wins = true, .old = "off", .new = "Lax"},
-    {"cookie_httponly", "cookie_http_only", f_213, false, .wins = true},
-    {"cookie_persistent", "remember", f_213, false, .wins = true},
+    {"cookie_httponly", "cookie_http_only", f_217, false, .wins = true},
+    {"cookie_persistent", "remember", f_217, false, .wins = true},
     {0},
 };
-static const struct sb_field f_262[] = {
+static const struct sb_field f_266[] = {
     {.name = "consumer", .type = SB_T_FOREIGN, .reference = "consumers", .flags = SB_F_CASCADE, .eq = "null"},
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_259, .shorthands = h_261},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_263, .shorthands = h_265},
     {0},
 };
-static const struct sb_subschema plugin_session = {"session", f_262, NULL};
-static const struct sb_field f_263[] = {
+static const struct sb_subschema plugin_session = {"session", f_266, NULL};
+static const struct sb_field f_267[] = {
     {.name = "secret_v1", .type = SB_T_STRING, .flags = SB_F_REQUIRED | SB_F_REFERENCEABLE | SB_F_ENCRYPTED},
     {.name = "tolerance_second", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED, .def = "300", .has_gt = true, .gt = -1},
     {0},
 };
-static const struct sb_field f_264[] = {
+static const struct sb_field f_268[] = {
     {.name = "consumer", .type = SB_T_FOREIGN, .reference = "consumers", .flags = SB_F_CASCADE, .eq = "null"},
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_1, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_263},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_267},
     {0},
 };
-static const struct sb_subschema plugin_standard_webhooks = {"standard-webhooks", f_264, NULL};
-static const char *const s_265[] = {
+static const struct sb_subschema plugin_standard_webhooks = {"standard-webhooks", f_268, NULL};
+static const char *const s_269[] = {
     "kong_latency", "latency", "request_count", "request_per_user", "request_size", "response_size", "status_count", "status_count_per_user", "unique_users", "upstream_latency", "status_count_per_workspace", "status_count_per_user_per_route", "shdict_usage", NULL,
 };
-static const char *const s_266[] = {
+static const char *const s_270[] = {
     "counter", "gauge", "histogram", "meter", "set", "timer", NULL,
 };
-static const char *const s_267[] = {
+static const char *const s_271[] = {
     "service_id", "service_name", "service_host", "service_name_or_host", NULL,
 };
-static const char *const s_268[] = {
+static const char *const s_272[] = {
     "workspace_id", "workspace_name", NULL,
 };
-static const struct sb_field f_269[] = {
-    {.name = "name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_265},
-    {.name = "stat_type", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_266},
+static const struct sb_field f_273[] = {
+    {.name = "name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_269},
+    {.name = "stat_type", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .one_of = s_270},
     {.name = "sample_rate", .type = SB_T_NUMBER, .has_gt = true, .gt = 0},
     {.name = "consumer_identifier", .type = SB_T_STRING, .one_of = s_132},
-    {.name = "service_identifier", .type = SB_T_STRING, .one_of = s_267},
-    {.name = "workspace_identifier", .type = SB_T_STRING, .one_of = s_268},
+    {.name = "service_identifier", .type = SB_T_STRING, .one_of = s_271},
+    {.name = "workspace_identifier", .type = SB_T_STRING, .one_of = s_272},
     {0},
 };
-static const struct sb_field f_270[] = {
-    {.type = SB_T_RECORD, .fields = f_269, .checks = c_136},
+static const struct sb_field f_274[] = {
+    {.type = SB_T_RECORD, .fields = f_273, .checks = c_136},
 };
-static const struct sb_field f_271[] = {
+static const struct sb_field f_275[] = {
     {.type = SB_T_STRING, .match = "^[0-9]+*?[0-9]+$"},
 };
-static const char *const s_272[] = {
+static const char *const s_276[] = {
     "dogstatsd", "influxdb", "librato", "signalfx", NULL,
 };
-static const struct sb_field f_273[] = {
+static const struct sb_field f_277[] = {
     {.name = "host", .type = SB_T_STRING, .def = "\"localhost\"", .validate = sb_check_host},
     {.name = "port", .type = SB_T_INTEGER, .def = "8125", SB_BETWEEN(0, 65535)},
     {.name = "prefix", .type = SB_T_STRING, .def = "\"kong\""},
-    {.name = "metrics", .type = SB_T_ARRAY, .def = "[{\"name\":\"request_count\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"latency\",\"stat_type\":\"timer\"},{\"name\":\"request_size\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"status_count\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"response_size\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"unique_users\",\"stat_type\":\"set\"},{\"name\":\"request_per_user\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"upstream_latency\",\"stat_type\":\"timer\"},{\"name\":\"kong_latency\",\"stat_type\":\"timer\"},{\"name\":\"status_count_per_user\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"status_count_per_workspace\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"status_count_per_user_per_route\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"shdict_usage\",\"sample_rate\":1,\"stat_type\":\"gauge\"}]", .elements = f_270},
-    {.name = "allow_status_codes", .type = SB_T_ARRAY, .elements = f_271},
+    {.name = "metrics", .type = SB_T_ARRAY, .def = "[{\"name\":\"request_count\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"latency\",\"stat_type\":\"timer\"},{\"name\":\"request_size\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"status_count\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"response_size\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"unique_users\",\"stat_type\":\"set\"},{\"name\":\"request_per_user\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"upstream_latency\",\"stat_type\":\"timer\"},{\"name\":\"kong_latency\",\"stat_type\":\"timer\"},{\"name\":\"status_count_per_user\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"status_count_per_workspace\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"status_count_per_user_per_route\",\"sample_rate\":1,\"stat_type\":\"counter\"},{\"name\":\"shdict_usage\",\"sample_rate\":1,\"stat_type\":\"gauge\"}]", .elements = f_274},
+    {.name = "allow_status_codes", .type = SB_T_ARRAY, .elements = f_275},
     {.name = "udp_packet_size", .type = SB_T_NUMBER, .def = "0", SB_BETWEEN(0, 65507)},
     {.name = "use_tcp", .type = SB_T_BOOLEAN, .def = "false"},
     {.name = "hostname_in_prefix", .type = SB_T_BOOLEAN, .def = "false"},
     {.name = "consumer_identifier_default", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"custom_id\"", .one_of = s_132},
-    {.name = "service_identifier_default", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"service_name_or_host\"", .one_of = s_267},
-    {.name = "workspace_identifier_default", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"workspace_id\"", .one_of = s_268},
+    {.name = "service_identifier_default", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"service_name_or_host\"", .one_of = s_271},
+    {.name = "workspace_identifier_default", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"workspace_id\"", .one_of = s_272},
     {.name = "retry_count", .type = SB_T_INTEGER},
     {.name = "queue_size", .type = SB_T_INTEGER},
     {.name = "flush_timeout", .type = SB_T_NUMBER},
-    {.name = "tag_style", .type = SB_T_STRING, .one_of = s_272},
+    {.name = "tag_style", .type = SB_T_STRING, .one_of = s_276},
     {.name = "queue", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_128},
     {0},
 };
-static const struct sb_field f_274[] = {
+static const struct sb_field f_278[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_273},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_277},
     {0},
 };
-static const struct sb_subschema plugin_statsd = {"statsd", f_274, NULL};
-static const char *const s_275[] = {
+static const struct sb_subschema plugin_statsd = {"statsd", f_278, NULL};
+static const char *const s_279[] = {
     "auth", "authpriv", "cron", "daemon", "ftp", "kern", "lpr", "mail", "news", "syslog", "user", "uucp", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7", NULL,
 };
-static const struct sb_field f_276[] = {
+static const struct sb_field f_280[] = {
     {.name = "log_level", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"info\"", .one_of = s_174},
     {.name = "successful_severity", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"info\"", .one_of = s_174},
     {.name = "client_errors_severity", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"info\"", .one_of = s_174},
     {.name = "server_errors_severity", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"info\"", .one_of = s_174},
     {.name = "custom_fields_by_lua", .type = SB_T_MAP, .keys = f_140, .values = f_140},
-    {.name = "facility", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"user\"", .one_of = s_275},
+    {.name = "facility", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"user\"", .one_of = s_279},
     {0},
 };
-static const struct sb_field f_277[] = {
+static const struct sb_field f_281[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_276},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_280},
     {0},
 };
-static const struct sb_subschema plugin_syslog = {"syslog", f_277, NULL};
-static const struct sb_field f_278[] = {
+static const struct sb_subschema plugin_syslog = {"syslog", f_281, NULL};
+static const struct sb_field f_282[] = {
     {.name = "host", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .validate = sb_check_host},
     {.name = "port", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED, SB_BETWEEN(0, 65535)},
     {.name = "timeout", .type = SB_T_NUMBER, .def = "10000"},
@@ -1548,78 +1569,78 @@ static const struct sb_field f_278[] = {
     {.name = "custom_fields_by_lua", .type = SB_T_MAP, .keys = f_140, .values = f_140},
     {0},
 };
-static const struct sb_field f_279[] = {
+static const struct sb_field f_283[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_278},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_282},
     {0},
 };
-static const struct sb_subschema plugin_tcp_log = {"tcp-log", f_279, NULL};
-static const struct sb_field f_280[] = {
+static const struct sb_subschema plugin_tcp_log = {"tcp-log", f_283, NULL};
+static const struct sb_field f_284[] = {
     {.name = "host", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .validate = sb_check_host},
     {.name = "port", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED, SB_BETWEEN(0, 65535)},
     {.name = "timeout", .type = SB_T_NUMBER, .def = "10000"},
     {.name = "custom_fields_by_lua", .type = SB_T_MAP, .keys = f_140, .values = f_140},
     {0},
 };
-static const struct sb_field f_281[] = {
+static const struct sb_field f_285[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_280},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_284},
     {0},
 };
-static const struct sb_subschema plugin_udp_log = {"udp-log", f_281, NULL};
-static const char *const s_282[] = {
+static const struct sb_subschema plugin_udp_log = {"udp-log", f_285, NULL};
+static const char *const s_286[] = {
     "8", "16", NULL,
 };
-static const char *const s_283[] = {
+static const char *const s_287[] = {
     "preserve", "ignore", "b3", "b3-single", "w3c", "jaeger", "ot", "aws", "datadog", "gcp", NULL,
 };
-static const char *const s_284[] = {
+static const char *const s_288[] = {
     "b3", "b3-single", "w3c", "jaeger", "ot", "aws", "datadog", "gcp", NULL,
 };
-static const char *const s_285[] = {
+static const char *const s_289[] = {
     "error", "http.method", "http.path", "http.status_code", "kong.balancer.state", "kong.balancer.try", "kong.consumer", "kong.credential", "kong.node.id", "kong.route", "kong.service", "lc", "peer.hostname", NULL,
 };
-static const struct sb_field f_286[] = {
-    {.name = "name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .not_one_of = s_285},
+static const struct sb_field f_290[] = {
+    {.name = "name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .not_one_of = s_289},
     {.name = "value", .type = SB_T_STRING, .flags = SB_F_REQUIRED},
     {0},
 };
-static const struct sb_field f_287[] = {
-    {.type = SB_T_RECORD, .fields = f_286},
+static const struct sb_field f_291[] = {
+    {.type = SB_T_RECORD, .fields = f_290},
 };
-static const char *const s_288[] = {
+static const char *const s_292[] = {
     "method", "method_path", NULL,
 };
-static const char *const s_289[] = {
+static const char *const s_293[] = {
     "annotations", "tags", NULL,
 };
-static const struct sb_field f_290[] = {
+static const struct sb_field f_294[] = {
     {.name = "local_service_name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"kong\""},
     {.name = "http_endpoint", .type = SB_T_STRING, .validate = sb_check_url},
     {.name = "sample_ratio", .type = SB_T_NUMBER, .def = "0.001", SB_BETWEEN(0, 1)},
     {.name = "default_service_name", .type = SB_T_STRING},
     {.name = "include_credential", .type = SB_T_BOOLEAN, .flags = SB_F_REQUIRED, .def = "true"},
-    {.name = "traceid_byte_count", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED, .def = "16", .one_of = s_282},
-    {.name = "header_type", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"preserve\"", .one_of = s_283},
-    {.name = "default_header_type", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"b3\"", .one_of = s_284},
+    {.name = "traceid_byte_count", .type = SB_T_INTEGER, .flags = SB_F_REQUIRED, .def = "16", .one_of = s_286},
+    {.name = "header_type", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"preserve\"", .one_of = s_287},
+    {.name = "default_header_type", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"b3\"", .one_of = s_288},
     {.name = "tags_header", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"Zipkin-Tags\""},
-    {.name = "static_tags", .type = SB_T_ARRAY, .elements = f_287},
-    {.name = "http_span_name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"method\"", .one_of = s_288},
+    {.name = "static_tags", .type = SB_T_ARRAY, .elements = f_291},
+    {.name = "http_span_name", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"method\"", .one_of = s_292},
     {.name = "connect_timeout", .type = SB_T_INTEGER, .def = "2000", SB_BETWEEN(0, 2147483646)},
     {.name = "send_timeout", .type = SB_T_INTEGER, .def = "5000", SB_BETWEEN(0, 2147483646)},
     {.name = "read_timeout", .type = SB_T_INTEGER, .def = "5000", SB_BETWEEN(0, 2147483646)},
     {.name = "http_response_header_for_traceid", .type = SB_T_STRING},
-    {.name = "phase_duration_flavor", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"annotations\"", .one_of = s_289},
+    {.name = "phase_duration_flavor", .type = SB_T_STRING, .flags = SB_F_REQUIRED, .def = "\"annotations\"", .one_of = s_293},
     {.name = "queue", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_128},
     {.name = "propagation", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .def = "{\"default_format\":\"b3\"}", .fields = f_188},
     {0},
 };
-static const struct sb_field f_291[] = {
+static const struct sb_field f_295[] = {
     {.name = "protocols", .type = SB_T_SET, .flags = SB_F_REQUIRED, .elements = f_111, .def = "[\"grpc\",\"grpcs\",\"http\",\"https\"]"},
-    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_290},
+    {.name = "config", .type = SB_T_RECORD, .flags = SB_F_REQUIRED, .fields = f_294},
     {0},
 };
-static const struct sb_subschema plugin_zipkin = {"zipkin", f_291, NULL};
+static const struct sb_subschema plugin_zipkin = {"zipkin", f_295, NULL};
 const struct sb_subschema *const sb_plugin_schema_table[] = {
     &plugin_acl,
     &plugin_acme,

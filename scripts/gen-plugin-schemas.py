@@ -31,6 +31,9 @@ for verb in ("rename", "replace", "add", "append"):
     for part in ("body", "querystring"):
         CUSTOM["request-transformer.config.%s.%s.elements" % (verb, part)] = "sb_check_has_value"
     CUSTOM.setdefault("request-transformer.config.%s.headers.elements" % verb, "sb_check_header_entry")
+for which in ("pre", "post"):
+    for phase in ("certificate", "rewrite", "access", "header_filter", "body_filter", "log"):
+        CUSTOM["%s-function.config.%s.elements" % (which, phase)] = "sb_check_%s_function" % which
 # Entity checks that are code, by plugin: the function and the fields it looks at.
 CHECKS = {"aws-lambda": ("sb_check_proxy_scheme", ["config.proxy_url"])}
 TYPES = {"string": "STRING", "integer": "INTEGER", "number": "NUMBER", "boolean": "BOOLEAN",

@@ -167,10 +167,12 @@ static void gateway_headers(struct sb_exchange *x, struct sb_gather *g)
     }
 }
 
-static void add_headers(struct sb_gather *g, const struct sb_header_change *list)
+/* x: those of plugins; NULL: our own. */
+static void add_headers(const struct sb_exchange *x, struct sb_gather *g,
+                        const struct sb_header_change *list)
 {
     for (; list; list = list->next)
-        if (list->value.p)
+        if (list->value.p && !(x && sb_response_owns(x, list->name)))
             sb_gather_header(g, list->name, list->value);
 }
 
@@ -238,10 +240,10 @@ bool sb_answer_gather(struct sb_exchange *x, struct sb_gather *g)
         sb_gather_lit(g, "\r\n");
     }
     sb_response_connection(x, g);
-    add_headers(g, x->answer.headers);
+    add_headers(NULL, g, x->answer.headers);
     if (sb_grpc_answers(x))
         sb_grpc_headers(x, sb_str_c(find_message(x->answer.status)), g);
-    add_headers(g, x->response_changes);
+    add_headers(x, g, x->response_changes);
     gateway_headers(x, g);
     sb_debug_headers(x, g);
     sb_gather_lit(g, "\r\n");

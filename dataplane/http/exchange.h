@@ -256,6 +256,8 @@ void sb_response_type(const struct sb_exchange *x, struct sb_str type, struct sb
 bool sb_response_filter(struct sb_exchange *x, struct sb_chunk *c); /* the body filters, if any */
 void sb_response_tokens(struct sb_exchange *x, struct sb_str via, struct sb_gather *g);
 void sb_response_connection(struct sb_exchange *x, struct sb_gather *g);
+/* Whether a header of that name is the gateway's to write, also where a plugin sets one. */
+bool sb_response_owns(const struct sb_exchange *x, struct sb_str name);
 
 /* view.c: the exchange's own copy of its service, to change; where there is none, of nothing. */
 struct sb_service *sb_exchange_own_service(struct sb_exchange *x);

@@ -24,7 +24,7 @@ enum sb_xstate sb_step_answer(struct sb_exchange *x)
         if (!x->filtered &&
             sb_hooks_run(x, sb_exchange_hooks(x), SB_PHASE_HEADER_FILTER) == SB_AGAIN)
             return sb_step_wait_for_hook(x);
-        if (!send_answer(x))
+        if (x->cut || !send_answer(x))
             return sb_step_abandon(x);
     }
     if (x->timed_out || sb_down_failed(x))

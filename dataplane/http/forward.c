@@ -15,7 +15,7 @@ enum sb_xstate sb_step_filter(struct sb_exchange *x)
     default:
         x->filtered = true; /* all of them, whatever became of the response */
         sb_try_end(x, false);
-        return SB_X_ANSWER;
+        return x->cut ? sb_step_abandon(x) : SB_X_ANSWER;
     }
 }
 

@@ -35,10 +35,20 @@ void sb_response_begin(struct sb_exchange *x)
     x->spooling = may_spool(x);
 }
 
+/* A plugin took the length away; what one sets is not asked for, the framing is ours. */
+static bool lengthless(const struct sb_exchange *x)
+{
+    const struct sb_header_change *c =
+        x->response_changes ? sb_change_find(x->response_changes, SB_STR("content-length")) : NULL;
+
+    return c && !c->value.p;
+}
+
 /* Once the header filters ran: they know which bodies will change. */
 void sb_response_frame(struct sb_exchange *x)
 {
-    if (!x->ended && (x->resp.framing != SB_BODY_LENGTH || has_body_filters(x))) {
+    if (!x->ended && (x->resp.framing != SB_BODY_LENGTH || lengthless(x) ||
+                      (has_body_filters(x) && !x->collected))) {
         x->chunk_out = x->req.version >= 11 && !x->stream;
         x->keep_alive = x->keep_alive && x->chunk_out;
     }
@@ -60,6 +70,21 @@ static uint64_t overwritten(const struct sb_exchange *x)
     if (tokens & SB_TOKEN_REQUEST_ID)
         bits |= BIT(X_KONG_REQUEST_ID);
     return bits;
+}
+
+/* Also where a plugin sets it; Server stays the plugin's on what an upstream answered. */
+bool sb_response_owns(const struct sb_exchange *x, struct sb_str name)
+{
+    uint64_t bits = BIT(CONNECTION) | BIT(CONTENT_LENGTH) | BIT(TRANSFER_ENCODING);
+
+    bits |= overwritten(x) & ~never_passed;
+    if ((x->w->o->tokens & SB_TOKEN_VIA) && x->try_us)
+        bits |= BIT(VIA);
+    if ((x->w->o->tokens & SB_TOKEN_SERVER) && !x->try_us)
+        bits |= BIT(SERVER);
+    if ((x->w->o->tokens & SB_TOKEN_RESPONSE_LATENCY) && !x->try_us)
+        bits |= BIT(X_KONG_RESPONSE_LATENCY);
+    return bits >> sb_http_name(name) & 1;
 }
 
 static bool named_by_connection(const struct sb_exchange *x, struct sb_str name)
@@ -140,12 +165,12 @@ static void content_headers(struct sb_exchange *x, struct sb_gather *g)
         sb_response_type(x, type, g);
     if (x->chunk_out) {
         sb_gather_lit(g, "Transfer-Encoding: chunked\r\n");
-    } else if (x->collected) {
+    } else if (x->collected && !lengthless(x)) {
         sb_gather_lit(g, "Content-Length: ");
         sb_gather_uint(g, x->resp_left);
         sb_gather_lit(g, "\r\n");
     } else if (sb_http_has(&x->resp, SB_H_CONTENT_LENGTH) && x->resp.status >= 200 &&
-               x->resp.status != 204 && !has_body_filters(x)) {
+               x->resp.status != 204 && !has_body_filters(x) && !lengthless(x)) {
         sb_gather_header(g, SB_STR("Content-Length"), sb_http_get(&x->resp, SB_H_CONTENT_LENGTH));
     }
     if (sb_http_has(&x->resp, SB_H_TRAILER) &&
@@ -222,7 +247,8 @@ static void connection_headers(struct sb_exchange *x, struct sb_gather *g)
 
 static void gateway_headers(struct sb_exchange *x, struct sb_gather *g)
 {
-    if ((x->w->o->tokens & SB_TOKEN_SERVER) && !sb_http_has(&x->resp, SB_H_SERVER))
+    if ((x->w->o->tokens & SB_TOKEN_SERVER) && !sb_http_has(&x->resp, SB_H_SERVER) &&
+        !(x->response_changes && sb_exchange_response_header(x, SB_STR("server")).p))
         sb_gather_lit(g, "Server: " SB_PRODUCT "\r\n");
     sb_response_tokens(x, sb_http_get(&x->resp, SB_H_VIA), g);
 }
@@ -240,7 +266,7 @@ void sb_response_head(struct sb_exchange *x, struct sb_gather *g)
     connection_headers(x, g);
     upstream_headers(x, g);
     for (const struct sb_header_change *c = x->response_changes; c; c = c->next)
-        if (c->value.p)
+        if (c->value.p && !sb_response_owns(x, c->name))
             sb_gather_header(g, c->name, c->value);
     gateway_headers(x, g);
     sb_debug_headers(x, g);
@@ -383,11 +409,13 @@ bool sb_response_collected(struct sb_exchange *x, struct sb_gather *g)
 
     if (!sb_response_filter(x, &c))
         return false;
-    x->chunk_out = false;
+    x->chunk_out = x->chunk_out && lengthless(x);
     x->ended = true;
     x->resp_left = c.data.len;
     sb_response_head(x, g);
     put(x, g, c.data);
+    if (x->chunk_out)
+        last_chunk(x, g);
     return !g->full;
 }
 

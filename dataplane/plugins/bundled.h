@@ -12,6 +12,8 @@ extern const struct sb_plugin sb_plugin_jwt;
 extern const struct sb_plugin sb_plugin_key_auth;
 extern const struct sb_plugin sb_plugin_ldap_auth;
 extern const struct sb_plugin sb_plugin_oauth2;
+extern const struct sb_plugin sb_plugin_post_function;
+extern const struct sb_plugin sb_plugin_pre_function;
 extern const struct sb_plugin sb_plugin_rate_limiting;
 extern const struct sb_plugin sb_plugin_request_termination;
 extern const struct sb_plugin sb_plugin_request_transformer;

@@ -19,6 +19,8 @@ static const struct sb_plugin *const built_in[] = {
     &sb_plugin_key_auth,
     &sb_plugin_ldap_auth,
     &sb_plugin_oauth2,
+    &sb_plugin_post_function,
+    &sb_plugin_pre_function,
     &sb_plugin_rate_limiting,
     &sb_plugin_request_termination,
     &sb_plugin_request_transformer,

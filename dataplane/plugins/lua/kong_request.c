@@ -1,5 +1,6 @@
 /* kong_request.c - kong.request: what the client sent, with what plugins changed in it. */
 #include "dataplane/plugins/details.h"
+#include "dataplane/plugins/lua/body.h"
 #include "dataplane/plugins/lua/pdk.h"
 #include "dataplane/router/router.h"
 
@@ -204,6 +205,8 @@ static int get_uri_captures(lua_State *L, struct sb_lua_run *r)
     return 1;
 }
 
+enum { BODY_PHASES = SB_LUA_RW_AC | SB_LUA_RESPONSE | SB_LUA_ERROR | SB_LUA_ADMIN_API };
+
 const struct sb_lua_fn sb_lua_kong_request[] = {
     {"get_scheme", SB_LUA_REQUEST_PHASES, get_scheme},
     {"get_host", SB_LUA_REQUEST_PHASES, get_host},
@@ -223,6 +226,8 @@ const struct sb_lua_fn sb_lua_kong_request[] = {
     {"get_query", SB_LUA_REQUEST_PHASES, get_query},
     {"get_header", SB_LUA_REQUEST_PHASES, get_header},
     {"get_headers", SB_LUA_REQUEST_PHASES, get_headers},
+    {"get_raw_body", BODY_PHASES, sb_lua_get_raw_body},
+    {"get_body", BODY_PHASES, sb_lua_get_body},
     {"get_start_time", SB_LUA_REQUEST_PHASES, get_start_time},
     {"get_uri_captures", SB_LUA_REQUEST_PHASES, get_uri_captures},
     {0},

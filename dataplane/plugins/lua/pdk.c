@@ -1,8 +1,30 @@
 #include "dataplane/plugins/lua/pdk.h"
 
 static const struct sb_lua_namespace namespaces[] = {
+    {"kong", NULL, sb_lua_more_kong},
+    {"kong.client", sb_lua_kong_client, NULL},
     {"kong.request", sb_lua_kong_request, NULL},
-    {"ngx", NULL, NULL},
+    {"kong.service", sb_lua_kong_service, NULL},
+    {"kong.service.request", sb_lua_kong_service_request, NULL},
+    {"kong.service.response", sb_lua_kong_service_response, NULL},
+    {"kong.response", sb_lua_kong_response, NULL},
+    {"kong.router", sb_lua_kong_router, NULL},
+    {"kong.ip", sb_lua_kong_ip, NULL},
+    {"kong.node", sb_lua_kong_node, NULL},
+    {"kong.nginx", sb_lua_kong_nginx, NULL},
+    {"kong.plugin", sb_lua_kong_plugin, NULL},
+    {"kong.table", sb_lua_kong_table, NULL},
+    {"kong.vault", sb_lua_kong_vault, NULL},
+    {"kong.ctx", NULL, sb_lua_more_ctx},
+    {"kong.log", sb_lua_kong_log, sb_lua_more_log},
+    {"kong.log.inspect", sb_lua_kong_log_inspect, sb_lua_more_inspect},
+    {"ngx", sb_lua_ngx, NULL},
+    {"ngx.req", sb_lua_ngx_req, NULL},
+    {"ngx.resp", sb_lua_ngx_resp, NULL},
+    {"ngx.re", sb_lua_ngx_re, NULL},
+    {"ngx.worker", sb_lua_ngx_worker, NULL},
+    {"ngx.config", NULL, sb_lua_more_config},
+    {"ngx", NULL, sb_lua_more_ngx}, /* last: it gets a metatable */
 };
 
 /* What Kong has there and this release has not. */
@@ -106,6 +128,20 @@ void sb_lua_push_fn(lua_State *L, struct sb_lua *lua, const struct sb_lua_fn *f)
     lua_pushcclosure(L, dispatch, 2);
 }
 
+void sb_lua_push_fn_with(lua_State *L, struct sb_lua *lua, const struct sb_lua_fn *f)
+{
+    union {
+        const void *in;
+        void *out;
+    } row = {.in = f};
+
+    lua_pushlightuserdata(L, row.out);
+    lua_insert(L, -2);
+    lua_pushlightuserdata(L, lua);
+    lua_insert(L, -2);
+    lua_pushcclosure(L, dispatch, 3);
+}
+
 /* -- making the tables -- */
 
 /* __index of a namespace: its path is the upvalue. */
@@ -122,6 +158,12 @@ static int not_there(lua_State *L)
     return 0;
 }
 
+void sb_lua_push_missing(lua_State *L, const char *path)
+{
+    lua_pushstring(L, path);
+    lua_pushcclosure(L, not_there, 1);
+}
+
 /* Of the table on top, which may have a metatable with an __index of its own. */
 static void tell_missing(lua_State *L, const char *path)
 {
@@ -132,8 +174,7 @@ static void tell_missing(lua_State *L, const char *path)
     }
     lua_getfield(L, -1, "__index");
     if (lua_isnil(L, -1)) {
-        lua_pushstring(L, path);
-        lua_pushcclosure(L, not_there, 1);
+        sb_lua_push_missing(L, path);
         lua_setfield(L, -3, "__index");
     }
     lua_pop(L, 2);
@@ -151,6 +192,35 @@ static void make(lua_State *L, struct sb_lua *lua, const struct sb_lua_namespace
     lua_pop(L, 1);
 }
 
+static int load_cjson(lua_State *L)
+{
+    const struct sb_lua_fn *f = lua_touserdata(L, lua_upvalueindex(1));
+
+    lua_newtable(L);
+    for (; f->name; f++) {
+        sb_lua_push_fn(L, sb_lua_self(L), f);
+        lua_setfield(L, -2, f->name);
+    }
+    sb_lua_more_cjson(L);
+    return 1;
+}
+
+/* package.preload[name] */
+static void preload(lua_State *L, struct sb_lua *lua, const char *name, const struct sb_lua_fn *fns)
+{
+    union {
+        const void *in;
+        void *out;
+    } rows = {.in = fns};
+
+    (void)luaL_findtable(L, LUA_GLOBALSINDEX, "package.preload", 4);
+    lua_pushlightuserdata(L, rows.out);
+    lua_pushlightuserdata(L, lua);
+    lua_pushcclosure(L, load_cjson, 2);
+    lua_setfield(L, -2, name);
+    lua_pop(L, 1);
+}
+
 void sb_lua_install(struct sb_lua *lua, lua_State *L)
 {
     size_t n = sizeof namespaces / sizeof *namespaces;
@@ -162,4 +232,6 @@ void sb_lua_install(struct sb_lua *lua, lua_State *L)
         tell_missing(L, namespaces[i].path);
         lua_pop(L, 1);
     }
+    preload(L, lua, "cjson", sb_lua_cjson);
+    preload(L, lua, "cjson.safe", sb_lua_cjson_safe);
 }

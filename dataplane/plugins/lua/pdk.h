@@ -39,19 +39,24 @@ extern const struct sb_lua_fn sb_lua_kong_client[], sb_lua_kong_request[], sb_lu
     sb_lua_kong_router[], sb_lua_kong_ip[], sb_lua_kong_node[], sb_lua_kong_nginx[],
     sb_lua_kong_plugin[], sb_lua_kong_table[], sb_lua_kong_log[], sb_lua_kong_log_inspect[],
     sb_lua_kong_vault[], sb_lua_ngx[], sb_lua_ngx_req[], sb_lua_ngx_resp[], sb_lua_ngx_re[],
-    sb_lua_ngx_worker[], sb_lua_cjson[];
+    sb_lua_ngx_worker[], sb_lua_cjson[], sb_lua_cjson_safe[];
 
 void sb_lua_more_kong(lua_State *L, struct sb_lua *lua);
 void sb_lua_more_ctx(lua_State *L, struct sb_lua *lua);
 void sb_lua_more_log(lua_State *L, struct sb_lua *lua);
+void sb_lua_more_inspect(lua_State *L, struct sb_lua *lua);
 void sb_lua_more_ngx(lua_State *L, struct sb_lua *lua);
 void sb_lua_more_config(lua_State *L, struct sb_lua *lua);
-void sb_lua_more_cjson(lua_State *L, struct sb_lua *lua);
+void sb_lua_more_cjson(lua_State *L);
 
 /* Makes kong and ngx in the globals, and cjson loadable. */
 void sb_lua_install(struct sb_lua *lua, lua_State *L);
 /* Pushes one function of a row, with the check of its phases. */
 void sb_lua_push_fn(lua_State *L, struct sb_lua *lua, const struct sb_lua_fn *f);
+/* The same with the value on top (popped) as its third upvalue. */
+void sb_lua_push_fn_with(lua_State *L, struct sb_lua *lua, const struct sb_lua_fn *f);
+/* Pushes an __index that tells what of a namespace is missing here. */
+void sb_lua_push_missing(lua_State *L, const char *path);
 /* The worker's Lua that a function of a row was made with. */
 struct sb_lua *sb_lua_self(lua_State *L);
 
@@ -96,5 +101,8 @@ void sb_lua_push_query(lua_State *L, struct sb_lua_run *r, int max);
 void sb_lua_push_captures(lua_State *L, struct sb_lua_run *r, bool apart);
 /* Name=value&... up to max of them: arrays of repeated ones, true without '='. */
 void sb_lua_push_args(lua_State *L, struct sb_lua_run *r, struct sb_str args, int max);
+
+/* The query that goes on: as it is, but that what would end the request's line is escaped. */
+void sb_lua_put_query(struct sb_lua_run *r, struct sb_str query);
 
 #endif

@@ -78,6 +78,16 @@ void sb_lua_push_context(lua_State *L, struct sb_lua_request *req, const char *n
     lua_remove(L, -2);
 }
 
+void sb_lua_set_context(lua_State *L, struct sb_lua_request *req, const char *name, int at)
+{
+    sb_lua_push_context(L, req, name); /* so that there is a table of them */
+    lua_pop(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, req->ctx);
+    lua_pushvalue(L, at);
+    lua_setfield(L, -2, name);
+    lua_pop(L, 1);
+}
+
 /* -- coroutines -- */
 
 /* A coroutine for the run: one that was used before, or a new one. */

@@ -62,9 +62,14 @@ struct sb_lua_request {
     int consumer, credential; /* tables as Lua was given or told them */
     const struct sb_consumer *of_consumer; /* whom they stand for */
     const struct sb_credential *of_credential;
-    struct sb_buf out;  /* what ngx.print said */
-    struct sb_buf body; /* what body_filter withheld */
-    bool printed, buffered, response_set;
+    const struct sb_str *groups; /* that Lua knows of */
+    struct sb_buf out;           /* what ngx.print said */
+    struct sb_buf body;          /* what body_filter withheld */
+    bool body_read;              /* ngx.req.read_body was called */
+    bool printed;                /* ngx.print was called */
+    bool buffered;               /* body holds back what passed */
+    bool body_ended;             /* what follows of the response's body is dropped */
+    int status;                  /* that ngx.status was set to; 0: it was not */
 };
 
 /* NULL: Lua can't start. */
@@ -102,5 +107,7 @@ static inline bool sb_lua_may_wait(const struct sb_lua_run *r)
 
 /* Pushes the request's table of contexts, and of one name in it, made at the first call. */
 void sb_lua_push_context(lua_State *L, struct sb_lua_request *req, const char *name);
+/* Puts the value at that index in its place. */
+void sb_lua_set_context(lua_State *L, struct sb_lua_request *req, const char *name, int at);
 
 #endif
