@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "shared/json.h"
+#include "shared/kong_directives.h"
 #include "shared/map.h"
 #include "shared/secret_ref.h"
 #include "shared/uuid.h"
@@ -150,6 +151,9 @@ static void assign(struct loader *l, struct sb_str name, struct sb_str value, co
         warn_unknown(l, name, from);
         return;
     }
+    if (!slot && !sb_directive_known(name))
+        sb_buf_printf(l->warnings, "nginx directive '%.*s' (%s) has no effect here\n", SB_ARG(name),
+                      from);
     if (!slot)
         slot = new_slot(l->s, NULL, name);
     slot->raw = slot->text = sb_arena_str(l->s->arena, value);
@@ -643,6 +647,22 @@ const char *sb_settings_str(const struct sb_settings *s, const char *name)
     struct slot *slot = slot_of(s, name);
 
     return slot && slot->set && slot->text.len ? slot->text.p : NULL;
+}
+
+const char *sb_settings_directive(const struct sb_settings *s, const char *directive)
+{
+    static const char *const inner_first[] = {"location", "proxy", "http"};
+    char name[NAME_LEN_MAX];
+
+    for (size_t i = 0; i < sizeof inner_first / sizeof *inner_first; i++) {
+        struct slot *slot;
+
+        snprintf(name, sizeof name, "nginx_%s_%s", inner_first[i], directive);
+        slot = slot_of(s, name);
+        if (slot && slot->set && slot->text.len)
+            return slot->name.p;
+    }
+    return "";
 }
 
 double sb_settings_num(const struct sb_settings *s, const char *name, double def)

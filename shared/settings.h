@@ -74,6 +74,10 @@ void sb_settings_free(struct sb_settings *s);
 
 /* The text; NULL when unset or empty. Names are the table's, or of an nginx_* family. */
 const char *sb_settings_str(const struct sb_settings *s, const char *name);
+/* The name of the setting that tells a directive of nginx's for the proxy, of the innermost family
+ * that has it: nginx_location_, nginx_proxy_, nginx_http_. "" where none does: a setting that is
+ * not set. It lives with the settings. */
+const char *sb_settings_directive(const struct sb_settings *s, const char *directive);
 /* Of NUMBER settings; def when unset. */
 int64_t sb_settings_int(const struct sb_settings *s, const char *name, int64_t def);
 double sb_settings_num(const struct sb_settings *s, const char *name, double def);

@@ -82,6 +82,7 @@ static void note_address(struct sb_client *c, const struct sockaddr *peer)
         (void)sb_client_local(c, c->local_ip);
     c->ip_len = (uint8_t)strlen(c->ip);
     c->trusted = c->w->o->ntrusted && sb_cidr_has(c->w->o->trusted, c->w->o->ntrusted, peer);
+    c->relays = c->w->o->nreal && sb_cidr_has(c->w->o->trusted, c->w->o->nreal, peer);
 }
 
 void sb_client_open(struct sb_worker *w, const struct sb_listener *listener, int fd,

@@ -30,6 +30,7 @@ struct sb_client {
     uint64_t serial, requests; /* its number in this process, from 1; how many came on it */
     struct sb_timer timer;     /* handshake, header and keep-alive time-outs */
     bool trusted;              /* the peer is in trusted_ips */
+    bool relays;               /* and is believed the address of a client behind it */
     uint16_t port, proxy_port;
     uint8_t ip_len, proxy_ip_len;
     char ip[INET6_ADDRSTRLEN], proxy_ip[INET6_ADDRSTRLEN]; /* peer; as the PROXY header has it */

@@ -160,6 +160,7 @@ struct sb_exchange {
     unsigned tries, reused_tries, interims;
     bool sent_any;  /* some of the request reached this try's socket */
     int64_t try_us; /* end of the last pick; 0: never got so far */
+    int64_t first_try_us;
     int upstream_status;
 
     /* The response */

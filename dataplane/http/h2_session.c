@@ -497,7 +497,7 @@ static nghttp2_session *new_session(struct sb_h2 *h)
 void sb_h2_begin(struct sb_client *c, struct sb_str received)
 {
     const nghttp2_settings_entry settings[] = {
-        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, SB_H2_STREAMS_MAX},
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, c->w->o->h2_streams},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, SB_H2_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)c->w->o->head_max},
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},

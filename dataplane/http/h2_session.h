@@ -6,11 +6,11 @@
  * Timers and upstream events run their exchange only, and mark the session: it is flushed when the
  * loop's round ends, so that what 30 upstreams answered in one round leaves in one call.
  *
- * Limits: SB_H2_STREAMS_MAX exchanges at once, the line and head limits of HTTP/1 for a request's
- * head, windows for bodies, and a budget of frames that ask for work and bring nothing (pings,
- * settings, priorities, empty data, window updates, resets), which what is useful fills up again;
- * who overdraws it is told ENHANCE_YOUR_CALM and closed. nghttp2 adds its own limits on resets,
- * CONTINUATIONs and unsent acknowledgements.
+ * Limits: http2_max_concurrent_streams exchanges at once, the line and head limits of HTTP/1 for a
+ * request's head, windows for bodies, and a budget of frames that ask for work and bring nothing
+ * (pings, settings, priorities, empty data, window updates, resets), which what is useful fills up
+ * again; who overdraws it is told ENHANCE_YOUR_CALM and closed. nghttp2 adds its own limits on
+ * resets, CONTINUATIONs and unsent acknowledgements.
  */
 #ifndef SB_DATAPLANE_HTTP_H2_SESSION_H
 #define SB_DATAPLANE_HTTP_H2_SESSION_H
@@ -19,7 +19,7 @@
 #include "dataplane/http/h2_stream.h"
 #include "dataplane/http/h2_wire.h"
 
-enum { SB_H2_STREAMS_MAX = 128, SB_H2_RESETS = 64 };
+enum { SB_H2_RESETS = 64 };
 
 /* What the connection's timer runs for. */
 enum sb_h2_wait { SB_H2_WAIT_NOTHING, SB_H2_WAIT_IDLE, SB_H2_WAIT_HEAD, SB_H2_WAIT_SEND };

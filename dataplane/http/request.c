@@ -55,7 +55,7 @@ static void note_host(struct sb_exchange *x)
 
 static bool is_trusted(const struct sb_exchange *x, const union sb_sockaddr *addr)
 {
-    return sb_cidr_has(x->w->o->trusted, x->w->o->ntrusted, &addr->sa);
+    return sb_cidr_has(x->w->o->trusted, x->w->o->nreal, &addr->sa);
 }
 
 static bool is_port(struct sb_str s)
@@ -171,7 +171,7 @@ void sb_request_prepare(struct sb_exchange *x)
     x->websocket = sb_http_has(&x->req, SB_H_UPGRADE) &&
                    sb_str_ieq(sb_http_get(&x->req, SB_H_UPGRADE), SB_STR("websocket"));
     x->client_ip = sb_str_n(c->ip, c->ip_len);
-    if (c->trusted && (ip = real_ip(x)).len)
+    if (c->relays && (ip = real_ip(x)).len)
         x->client_ip = ip;
 }
 

@@ -48,6 +48,8 @@ enum sb_xstate sb_step_pick(struct sb_exchange *x)
     if (rc)
         return pick_failed(x, rc);
     (void)sb_now_ms(x->w);
+    if (!x->try_us)
+        x->first_try_us = x->w->now_us;
     x->try_us = x->first_byte_us = x->w->now_us;
     return x->body.complete && !x->body.stream && !x->up.replaces_body ? SB_X_CONNECT : SB_X_BODY;
 }
@@ -130,23 +132,38 @@ static bool repeatable(const struct sb_exchange *x)
 {
     if (!x->sent_any)
         return true;
+    if (x->w->o->next & SB_NEXT_ANY_METHOD)
+        return !x->body.stream || !x->body.received;
     if (sb_str_is(x->req.method, "POST") || sb_str_is(x->req.method, "PATCH") ||
         sb_str_is(x->req.method, "LOCK"))
         return false;
     return !x->body.stream || !x->body.received;
 }
 
-enum sb_xstate sb_try_failed(struct sb_exchange *x, int status)
+/* Whether a try that ended for that reason, one of SB_NEXT_*, may be followed by another; tries:
+ * with the one that ended. */
+static bool may_go_on(const struct sb_exchange *x, unsigned why, unsigned tries)
 {
-    bool stale = x->u && x->u->reused && status == 502 && !x->timed_out, again;
+    const struct sb_proxy_options *o = x->w->o;
+
+    return (o->next & why) && tries <= (unsigned)x->service->retries && repeatable(x) &&
+           (!o->next_tries || tries < o->next_tries) &&
+           (!o->next_timeout_ms || x->w->now_us - x->first_try_us < o->next_timeout_ms * 1000);
+}
+
+static enum sb_xstate try_ended(struct sb_exchange *x, int status, unsigned why)
+{
+    bool stale = x->u && x->u->reused && why == SB_NEXT_ERROR && !x->timed_out, again;
 
     x->upstream_status = status;
     if (stale && x->reused_tries < REUSED_TRIES_MAX)
         x->reused_tries++;
     else
         x->tries++;
-    again = repeatable(x) && x->tries <= (unsigned)x->service->retries;
-    if (!again)
+    if (x->w->o->next_timeout_ms)
+        (void)sb_now_ms(x->w);
+    again = may_go_on(x, why, x->tries);
+    if (!again || why > SB_NEXT_ANY_METHOD)
         sb_upstream_report_status(x, status);
     else if (!stale) /* a kept connection that was closed meanwhile tells nothing */
         sb_upstream_report(x, status == 504 ? SB_TRY_TIMEOUT : SB_TRY_BROKEN);
@@ -166,11 +183,36 @@ enum sb_xstate sb_try_failed(struct sb_exchange *x, int status)
     return SB_X_ANSWER;
 }
 
+enum sb_xstate sb_try_failed(struct sb_exchange *x, int status)
+{
+    return try_ended(x, status, status == 504 ? SB_NEXT_TIMEOUT : SB_NEXT_ERROR);
+}
+
 enum sb_xstate sb_try_broke(struct sb_exchange *x, int status)
 {
-    x->tries = (unsigned)x->service->retries;
-    x->reused_tries = REUSED_TRIES_MAX;
-    return sb_try_failed(x, status);
+    return try_ended(x, status, SB_NEXT_INVALID);
+}
+
+/* Which of SB_NEXT_* an answer's status is; 0: none. */
+static unsigned next_of_status(int status)
+{
+    static const struct {
+        int status;
+        unsigned next;
+    } all[] = {{403, SB_NEXT_403}, {404, SB_NEXT_404}, {429, SB_NEXT_429}, {500, SB_NEXT_500},
+               {502, SB_NEXT_502}, {503, SB_NEXT_503}, {504, SB_NEXT_504}};
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].status == status)
+            return all[i].next;
+    return 0;
+}
+
+/* proxy_next_upstream http_503: an answer that counts as a failure, as long as tries are left. */
+static bool passed_over(const struct sb_exchange *x)
+{
+    return x->w->o->next > SB_NEXT_ANY_METHOD * 2 - 1 &&
+           may_go_on(x, next_of_status(x->resp.status), x->tries + 1);
 }
 
 static enum sb_xstate send_request(struct sb_exchange *x)
@@ -320,6 +362,8 @@ static enum sb_xstate take_reply(struct sb_exchange *x, const char *p, size_t le
     }
     if (r != SB_HTTP_DONE || (x->resp.status == 101 && !may_switch(x)))
         return sb_try_broke(x, 502);
+    if (passed_over(x))
+        return try_ended(x, x->resp.status, next_of_status(x->resp.status));
     x->resp_rest = sb_str_n(p + x->resp.len, len - x->resp.len);
     (void)sb_now_ms(x->w);
     x->first_byte_us = x->w->now_us;

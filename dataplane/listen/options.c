@@ -15,6 +15,23 @@
 #include "shared/uuid.h"
 #include "shared/vec.h"
 
+/* -- injected directives -- */
+
+static const char *directive(const struct sb_settings *s, const char *name)
+{
+    return sb_settings_str(s, sb_settings_directive(s, name));
+}
+
+static int64_t size_of(const struct sb_settings *s, const char *name, int64_t def)
+{
+    return sb_settings_size(s, sb_settings_directive(s, name), def);
+}
+
+static int64_t time_ms(const struct sb_settings *s, const char *name, int64_t def)
+{
+    return sb_settings_time_ms(s, sb_settings_directive(s, name), def);
+}
+
 /* -- proxy_listen -- */
 
 static enum sb_rc bad_listen(const char *name, struct sb_err *err)
@@ -223,13 +240,38 @@ bool sb_cidr_has(const struct sb_cidr *set, size_t n, const struct sockaddr *sa)
     return false;
 }
 
+enum { MORE_MAX = 64 };
+
+/* set_real_ip_from: one range, or several as they are smuggled in, each behind ";
+ * set_real_ip_from".
+ */
+static enum sb_rc add_real_from(struct sb_proxy_options *o, const char *text, struct sb_err *err)
+{
+    struct sb_str rest = sb_str_c(text ? text : ""), piece;
+    size_t max = o->nreal + MORE_MAX;
+
+    while (sb_str_split(&rest, ';', &piece)) {
+        piece = sb_str_trim(piece);
+        if (sb_str_starts(piece, SB_STR("set_real_ip_from ")))
+            piece = sb_str_trim(sb_str_from(piece, 17));
+        if (piece.len == 0 || sb_str_is(piece, "unix:"))
+            continue;
+        if (o->nreal == max || !sb_cidr_parse(piece, &o->trusted[o->nreal++]))
+            return sb_err_set(err, SB_INVALID, "set_real_ip_from: invalid value '%.*s'",
+                              SB_ARG(piece));
+    }
+    return SB_OK;
+}
+
 static enum sb_rc load_trusted(struct sb_proxy_options *o, struct sb_err *err)
 {
+    const struct sb_settings *s = o->settings;
     size_t n;
-    const struct sb_str *items = sb_settings_list(o->settings, "trusted_ips", &n);
-    const char *header = sb_settings_str(o->settings, "real_ip_header");
+    const struct sb_str *items = sb_settings_list(s, "trusted_ips", &n);
+    const char *header = directive(s, "real_ip_header"),
+               *recursive = directive(s, "real_ip_recursive");
 
-    o->trusted = SB_NEW_N(o->arena, struct sb_cidr, n ? n : 1);
+    o->trusted = SB_NEW_N(o->arena, struct sb_cidr, n + MORE_MAX);
     for (size_t i = 0; i < n; i++) {
         if (sb_str_is(items[i], "unix:"))
             continue; /* we have no such listeners */
@@ -239,9 +281,13 @@ static enum sb_rc load_trusted(struct sb_proxy_options *o, struct sb_err *err)
                               "IPv6 address or CIDR block or 'unix:', got '%.*s'",
                               SB_ARG(items[i]));
     }
+    o->nreal = o->ntrusted;
+    if (!header)
+        header = sb_settings_str(s, "real_ip_header");
     o->real_ip_header = sb_arena_str(o->arena, sb_str_c(header ? header : "X-Real-IP"));
-    o->real_ip_recursive = sb_settings_bool(o->settings, "real_ip_recursive");
-    return SB_OK;
+    o->real_ip_recursive =
+        recursive ? strcmp(recursive, "on") == 0 : sb_settings_bool(s, "real_ip_recursive");
+    return add_real_from(o, directive(s, "set_real_ip_from"), err);
 }
 
 /* -- headers -- */
@@ -258,6 +304,7 @@ static const struct {
     {"x-kong-proxy-latency", SB_TOKEN_PROXY_LATENCY},
     {"x-kong-response-latency", SB_TOKEN_RESPONSE_LATENCY},
     {"x-kong-admin-latency", 0},
+    {"off", 0}, /* means something only where it comes first */
     {"x-kong-upstream-latency", SB_TOKEN_UPSTREAM_LATENCY},
     {"x-kong-upstream-status", SB_TOKEN_UPSTREAM_STATUS},
     {"x-kong-request-id", SB_TOKEN_REQUEST_ID},
@@ -326,6 +373,8 @@ enum {
     RESPONSE_BUFFERS = 8,
     RESPONSE_BUFFER_LEN = 4096,
     RESPONSE_FILE_MAX = 1 << 30,
+    H2_STREAMS = 128,
+    H2_STREAMS_MAX = 10000,
 };
 
 /* nginx's "number size", up to 64 of a MiB; anything else leaves both as they are. */
@@ -347,8 +396,7 @@ static void load_header_buffers(struct sb_proxy_options *o)
     size_t n = SB_HTTP_HEAD_MAX / SB_HTTP_LINE_MAX;
 
     o->line_max = SB_HTTP_LINE_MAX;
-    buffers(sb_settings_str(o->settings, "nginx_http_large_client_header_buffers"), &n,
-            &o->line_max);
+    buffers(directive(o->settings, "large_client_header_buffers"), &n, &o->line_max);
     o->head_max = o->line_max * n;
 }
 
@@ -356,33 +404,65 @@ static void load_header_buffers(struct sb_proxy_options *o)
 static void load_response_buffers(struct sb_proxy_options *o)
 {
     const struct sb_settings *s = o->settings;
-    const char *on = sb_settings_str(s, "nginx_proxy_proxy_buffering");
+    const char *on = directive(s, "proxy_buffering");
     size_t n = RESPONSE_BUFFERS, size = RESPONSE_BUFFER_LEN;
 
-    buffers(sb_settings_str(s, "nginx_proxy_proxy_buffers"), &n, &size);
+    buffers(directive(s, "proxy_buffers"), &n, &size);
     o->response_buffering = !sb_str_is(sb_str_c(on), "off");
     o->response_memory = n * size;
-    o->response_file_max =
-        (uint64_t)sb_settings_size(s, "nginx_proxy_proxy_max_temp_file_size", RESPONSE_FILE_MAX);
+    o->response_file_max = (uint64_t)size_of(s, "proxy_max_temp_file_size", RESPONSE_FILE_MAX);
+}
+
+static void load_retries(struct sb_proxy_options *o)
+{
+    static const struct {
+        const char *word;
+        unsigned bit;
+    } words[] = {
+        {"error", SB_NEXT_ERROR},
+        {"timeout", SB_NEXT_TIMEOUT},
+        {"invalid_header", SB_NEXT_INVALID},
+        {"non_idempotent", SB_NEXT_ANY_METHOD},
+        {"http_403", SB_NEXT_403},
+        {"http_404", SB_NEXT_404},
+        {"http_429", SB_NEXT_429},
+        {"http_500", SB_NEXT_500},
+        {"http_502", SB_NEXT_502},
+        {"http_503", SB_NEXT_503},
+        {"http_504", SB_NEXT_504},
+    };
+    const char *text = directive(o->settings, "proxy_next_upstream");
+    struct sb_str rest = sb_str_c(text ? text : "error timeout"), word;
+
+    while (sb_str_split(&rest, ' ', &word))
+        for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+            if (sb_str_is(word, words[i].word))
+                o->next |= words[i].bit;
+    o->next_tries = (unsigned)sb_settings_int(
+        o->settings, sb_settings_directive(o->settings, "proxy_next_upstream_tries"), 0);
+    o->next_timeout_ms = time_ms(o->settings, "proxy_next_upstream_timeout", 0);
 }
 
 static void load_limits(struct sb_proxy_options *o)
 {
     const struct sb_settings *s = o->settings;
-    const char *requests = sb_settings_str(s, "nginx_http_keepalive_requests");
-    const char *charset = sb_settings_str(s, "nginx_http_charset");
+    const char *requests = directive(s, "keepalive_requests");
+    const char *charset = directive(s, "charset");
     int64_t n;
 
     load_header_buffers(o);
     load_response_buffers(o);
-    o->body_max = (uint64_t)sb_settings_size(s, "nginx_http_client_max_body_size", 0);
-    o->body_memory = (size_t)sb_settings_size(s, "nginx_http_client_body_buffer_size", 8192);
-    o->header_timeout_ms = sb_settings_time_ms(s, "nginx_http_client_header_timeout", 60000);
-    o->body_timeout_ms = sb_settings_time_ms(s, "nginx_http_client_body_timeout", 60000);
-    o->send_timeout_ms = sb_settings_time_ms(s, "nginx_http_send_timeout", 60000);
-    o->keepalive_timeout_ms = sb_settings_time_ms(s, "nginx_http_keepalive_timeout", 75000);
+    load_retries(o);
+    n = sb_settings_int(s, sb_settings_directive(s, "http2_max_concurrent_streams"), 0);
+    o->h2_streams = n > 0 && n <= H2_STREAMS_MAX ? (uint32_t)n : H2_STREAMS;
+    o->body_max = (uint64_t)size_of(s, "client_max_body_size", 0);
+    o->body_memory = (size_t)size_of(s, "client_body_buffer_size", 8192);
+    o->header_timeout_ms = time_ms(s, "client_header_timeout", 60000);
+    o->body_timeout_ms = time_ms(s, "client_body_timeout", 60000);
+    o->send_timeout_ms = time_ms(s, "send_timeout", 60000);
+    o->keepalive_timeout_ms = time_ms(s, "keepalive_timeout", 75000);
     o->half_closed_ms = HALF_CLOSED_MS;
-    if (sb_str_is(sb_str_c(sb_settings_str(s, "nginx_proxy_proxy_ignore_client_abort")), "on"))
+    if (sb_str_is(sb_str_c(directive(s, "proxy_ignore_client_abort")), "on"))
         o->half_closed_ms = INT32_MAX;
     o->keepalive_requests = 10000;
     if (requests && sb_str_int(sb_str_c(requests), &n) && n >= 0)

@@ -46,6 +46,20 @@ enum sb_token { /* bits of the `headers` setting */
                 SB_TOKEN_REQUEST_ID = 64,
 };
 
+enum sb_next { /* bits of proxy_next_upstream: what another try may follow */
+               SB_NEXT_ERROR = 1,
+               SB_NEXT_TIMEOUT = 2,
+               SB_NEXT_INVALID = 4,
+               SB_NEXT_ANY_METHOD = 8, /* POST, PATCH and LOCK, too */
+               SB_NEXT_403 = 16,       /* from here on, answers with that status */
+               SB_NEXT_404 = 32,
+               SB_NEXT_429 = 64,
+               SB_NEXT_500 = 128,
+               SB_NEXT_502 = 256,
+               SB_NEXT_503 = 512,
+               SB_NEXT_504 = 1024,
+};
+
 enum sb_error_format { SB_FORMAT_JSON, SB_FORMAT_PLAIN, SB_FORMAT_HTML, SB_FORMAT_XML, SB_FORMATS };
 
 struct sb_proxy_options {
@@ -57,8 +71,8 @@ struct sb_proxy_options {
     size_t nlistens;
     bool http2; /* one listener's flag is everyone's */
 
-    struct sb_cidr *trusted;
-    size_t ntrusted;
+    struct sb_cidr *trusted;      /* trusted_ips, and behind these what set_real_ip_from adds */
+    size_t ntrusted, nreal;       /* peers to be believed X-Forwarded-*; the client's address */
     struct sb_str real_ip_header; /* "proxy_protocol" for the PROXY header's address */
     bool real_ip_recursive;
 
@@ -76,6 +90,9 @@ struct sb_proxy_options {
     size_t body_memory;        /* client_body_buffer_size: beyond it a temporary file */
     int64_t header_timeout_ms, body_timeout_ms, send_timeout_ms, keepalive_timeout_ms;
     uint64_t keepalive_requests;
+    uint32_t h2_streams;        /* http2_max_concurrent_streams */
+    unsigned next, next_tries;  /* of enum sb_next; at most so many tries, 0: as `retries` says */
+    int64_t next_timeout_ms;    /* 0: none */
     bool response_buffering;    /* proxy_buffering; a route and a response may say no */
     size_t response_memory;     /* proxy_buffers, all of them */
     uint64_t response_file_max; /* proxy_max_temp_file_size; 0: no file */

@@ -175,3 +175,59 @@ def test_connections_of_http_1_0(gateway, connection, stays):
     with Client(gateway) as c:
         a = c.ask(f"GET / HTTP/1.0\r\nConnection: {connection}\r\n\r\n")
         assert a.headers["connection"] == ["keep-alive" if stays else "close"]
+
+
+FAILING = {"close": None, "503": ok(b"no", "Connection: close", status="503 No"), "garbage": b"HTTP/1.1 20 OK\r\n\r\n"}
+NEXT = [  # proxy_next_upstream, its tries, method, how the origin fails; tries that it saw, the status
+    ("error timeout", 0, "GET", "close", 3, 502),
+    ("error timeout", 0, "GET", "garbage", 1, 502),
+    ("error timeout", 0, "GET", "503", 1, 503),
+    ("error http_503 invalid_header", 0, "GET", "503", 3, 503),
+    ("error http_503 invalid_header", 0, "GET", "garbage", 3, 502),
+    ("error http_503 invalid_header", 0, "POST", "close", 1, 502),
+    ("off", 0, "GET", "close", 1, 502),
+    ("error http_503 non_idempotent", 2, "POST", "503", 2, 503),
+    ("error http_503 non_idempotent", 2, "POST", "close", 2, 502),
+]
+
+
+@pytest.fixture(scope="module")
+def retrying(origin):
+    with contextlib.ExitStack() as stack:
+        kept = {}
+
+        def of(words, tries):
+            if (words, tries) not in kept:
+                service = {"host": "127.0.0.1", "port": origin.port, "retries": 2,
+                           "routes": [{"name": "all", "paths": ["/"]}]}
+                kept[words, tries] = stack.enter_context(Gateway(
+                    config={"services": [service]}, nginx_worker_processes=1,
+                    nginx_proxy_proxy_next_upstream=words, nginx_proxy_proxy_next_upstream_tries=tries))
+            return kept[words, tries]
+        yield of
+
+
+@pytest.mark.parametrize("words, tries, method, how, seen, status", NEXT)
+def test_what_is_tried_again(retrying, origin, words, tries, method, how, seen, status):
+    gateway, before = retrying(words, tries), len(origin.requests)
+    origin.answer = lambda r: FAILING[how]
+    try:
+        with Client(gateway) as c:
+            a = c.ask(f"{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+    finally:
+        origin.answer = lambda r: ok(b"hello")
+    assert (len(origin.requests) - before, a.status) == (seen, status)
+
+
+def test_directives_of_nginx(origin):
+    with Gateway(config=config(origin.port), nginx_worker_processes=1, nginx_proxy_client_max_body_size=3,
+                 nginx_proxy_set_real_ip_from="127.0.0.1; set_real_ip_from 10.0.0.0/8",
+                 nginx_proxy_add_header="X-A 1", headers="via, off", nginx_main_env="X") as g:
+        with Client(g) as c:
+            c.ask(get("/", "X-Real-IP: 9.9.9.9", "X-Forwarded-Proto: https"))
+            seen = origin.requests[-1]
+            assert (seen.get("X-Real-IP"), seen.get("X-Forwarded-Proto")) == ("9.9.9.9", "http")
+            assert c.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nabcd").status == 413
+        said = g.log()
+    assert "nginx directive 'nginx_proxy_add_header' (KONG_NGINX_PROXY_ADD_HEADER) has no effect" in said
+    assert "'nginx_main_env'" in said and "client_max_body_size" not in said
