@@ -1,5 +1,6 @@
 #include "dataplane/plugins/auth.h"
 
+#include "dataplane/plugins/auth_body.h"
 #include "dataplane/plugins/auth_text.h"
 #include "shared/log.h"
 #include "shared/uuid.h"
@@ -12,6 +13,7 @@ void sb_auth_compile(const struct sb_plugin_source *in, const char *scheme,
     out->anonymous = sb_arena_str(in->arena, sb_value_str_at(in->config, "anonymous"));
     out->skip_preflight = !sb_value_bool_at(in->config, "run_on_preflight", true);
     out->hide_credentials = sb_value_bool_at(in->config, "hide_credentials", false);
+    out->body_max = sb_auth_body_max(in->settings);
     out->challenge = realm.len
                          ? sb_arena_printf(in->arena, "%s realm=\"%.*s\"", scheme, SB_ARG(realm))
                          : sb_arena_str(in->arena, sb_str_c(scheme));

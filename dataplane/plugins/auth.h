@@ -22,6 +22,7 @@ struct sb_auth_config {
     bool skip_preflight;     /* OPTIONS passes untouched */
     bool hide_credentials;
     struct sb_str challenge; /* WWW-Authenticate of refusals */
+    size_t body_max;         /* how much of a body is looked at */
 };
 
 /* Fills it from a plugin's config; scheme: "Key", to which a realm is added where one is set. */

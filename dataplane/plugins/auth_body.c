@@ -1,19 +1,30 @@
 #include "dataplane/plugins/auth_body.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 
 #include "dataplane/plugins/args.h"
 #include "dataplane/plugins/multipart.h"
 #include "shared/json.h"
+#include "shared/settings.h"
 
-enum sb_rc sb_auth_body_get(struct sb_exchange *x, struct sb_auth_body *out)
+enum { BODY_MAX = 1024 * 1024 };
+
+size_t sb_auth_body_max(const struct sb_settings *settings)
+{
+    int64_t buffer = sb_settings_size(settings, "nginx_http_client_body_buffer_size", 0);
+
+    return buffer > BODY_MAX ? (size_t)buffer : BODY_MAX;
+}
+
+enum sb_rc sb_auth_body_get(struct sb_exchange *x, size_t max, struct sb_auth_body *out)
 {
     enum sb_rc rc;
 
     *out = (struct sb_auth_body){sb_exchange_header(x, SB_STR("Content-Type")), SB_STR("")};
     if (!out->type.p)
         return SB_OK;
-    rc = sb_exchange_body(x, SB_AUTH_BODY_MAX, &out->text);
+    rc = sb_exchange_body(x, max, &out->text);
     return rc == SB_TOOLARGE ? SB_OK : rc;
 }
 
@@ -79,38 +90,35 @@ struct sb_str sb_auth_query_without(struct sb_arena *a, struct sb_str query, str
     return sb_str_n(out, n);
 }
 
-static struct sb_str form_without(struct sb_arena *a, struct sb_str form, struct sb_str name)
+struct sb_str sb_auth_args_without(struct sb_arena *a, struct sb_str args, struct sb_str name)
 {
-    char *out = sb_arena_alloc(a, form.len + 1);
-    struct sb_str piece;
-    size_t n = 0;
+    struct sb_value *all;
 
-    while (form.len && sb_str_split(&form, '&', &piece)) {
-        if (piece.len && sb_str_eq(sb_arg_parse(a, piece).name, name))
-            continue;
-        if (n)
-            out[n++] = '&';
-        memcpy(out + n, piece.p, piece.len);
-        n += piece.len;
-    }
-    return sb_str_n(out, n);
+    (void)!sb_args_object(a, args, &all); /* the first SB_ARGS_MAX go on */
+    sb_object_remove(all, name);
+    return sb_args_text_sorted(a, all);
 }
 
 /* -- JSON ---------------------------------------------------------------------------------------
  */
 
-static struct sb_value *parse_object(struct sb_arena *a, struct sb_str text)
+/* An object or a list; NULL for anything else. */
+static struct sb_value *parse_json(struct sb_arena *a, struct sb_str text)
 {
     struct sb_value *v;
 
-    return sb_json_parse(a, text, &v, NULL) == SB_OK && v->type == SB_V_OBJECT ? v : NULL;
+    return sb_json_parse(a, text, &v, NULL) == SB_OK &&
+                   (v->type == SB_V_OBJECT || v->type == SB_V_ARRAY)
+               ? v
+               : NULL;
 }
 
 static enum sb_auth_field json_find(struct sb_arena *a, struct sb_str text, struct sb_str name,
                                     struct sb_str *value)
 {
-    const struct sb_value *v = sb_object_get(parse_object(a, text), name);
+    const struct sb_value *all = parse_json(a, text), *v;
 
+    v = sb_is(all, SB_V_OBJECT) ? sb_object_get(all, name) : NULL;
     if (!v)
         return SB_FIELD_ABSENT;
     if (v->type == SB_V_ARRAY || v->type == SB_V_OBJECT)
@@ -123,9 +131,11 @@ static enum sb_auth_field json_find(struct sb_arena *a, struct sb_str text, stru
 
 static struct sb_str json_without(struct sb_arena *a, struct sb_str text, struct sb_str name)
 {
-    struct sb_value *v = parse_object(a, text);
+    struct sb_value *v = parse_json(a, text);
 
-    return v && sb_object_remove(v, name) ? sb_json_text(a, v, 0) : text;
+    if (sb_is(v, SB_V_OBJECT))
+        sb_object_remove(v, name);
+    return v ? sb_json_text(a, v, SB_JSON_SLASH) : text;
 }
 
 /* -- multipart ----------------------------------------------------------------------------------
@@ -151,26 +161,25 @@ static enum sb_auth_field multipart_find(struct sb_arena *a, const struct sb_aut
     return found;
 }
 
+/* Those of one name stay in their order, and those without any come first. */
+static int by_name(const void *x, const void *y)
+{
+    const struct sb_part *a = x, *b = y;
+    int order = sb_str_cmp(a->name, b->name);
+
+    return order ? order : (a->text.p > b->text.p) - (a->text.p < b->text.p);
+}
+
 static struct sb_str multipart_without(struct sb_arena *a, const struct sb_auth_body *body,
                                        struct sb_str name)
 {
-    struct sb_str mark = sb_part_mark(a, body->type);
-    struct sb_part part;
-    char *out = sb_arena_alloc(a, body->text.len + 1);
-    size_t at = 0, from = 0, n = 0;
-    bool ended;
+    struct sb_form form;
 
-    while (mark.len && sb_part_next(body->text, mark, &at, &part, &ended)) {
-        size_t upto = (size_t)(part.whole.p - body->text.p);
-
-        if (!part.name.p || !sb_str_eq(part.name, name))
-            continue;
-        memcpy(out + n, body->text.p + from, upto - from);
-        n += upto - from;
-        from = upto + part.whole.len;
-    }
-    memcpy(out + n, body->text.p + from, body->text.len - from);
-    return sb_str_n(out, n + body->text.len - from);
+    if (sb_form_parse(a, body->type, body->text, &form))
+        return body->text;
+    sb_form_remove(&form, name);
+    qsort(form.parts, form.n, sizeof *form.parts, by_name);
+    return form.n ? sb_form_text(a, &form) : sb_arena_printf(a, "%.*s--\r\n", SB_ARG(form.mark));
 }
 
 /* -- by type ------------------------------------------------------------------------------------
@@ -216,7 +225,7 @@ struct sb_str sb_auth_body_without(struct sb_arena *a, const struct sb_auth_body
 {
     switch (kind_of(body)) {
     case URLENCODED:
-        return form_without(a, body->text, name);
+        return sb_auth_args_without(a, body->text, name);
     case JSON:
         return json_without(a, body->text, name);
     case MULTIPART:

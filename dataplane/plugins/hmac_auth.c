@@ -1,6 +1,5 @@
 /* hmac_auth.c - requests that their sender signed (reference/plugins-auth.md). */
 #include "dataplane/plugins/auth.h"
-#include "dataplane/plugins/auth_body.h"
 #include "dataplane/plugins/bundled.h"
 #include "dataplane/plugins/hmac_signature.h"
 #include "shared/clock.h"
@@ -99,10 +98,10 @@ static bool signature_fits(struct sb_exchange *x, const struct sb_hmac_words *wo
 }
 
 /* SB_DENIED: it is another body than the one that was digested, or too long to tell. */
-static enum sb_rc check_body(struct sb_exchange *x)
+static enum sb_rc check_body(struct sb_exchange *x, size_t max)
 {
     struct sb_str body;
-    enum sb_rc rc = sb_exchange_body(x, SB_AUTH_BODY_MAX, &body);
+    enum sb_rc rc = sb_exchange_body(x, max, &body);
 
     if (rc)
         return rc == SB_TOOLARGE ? SB_DENIED : rc;
@@ -139,7 +138,7 @@ static enum sb_rc authenticate(struct sb_exchange *x, const void *config,
         return rc;
     if (!signature_fits(x, &words, sb_value_str_at(found->value, "secret")))
         return refuse(result, SB_STR("HMAC signature does not match"));
-    if (c->validate_body && (rc = check_body(x)))
+    if (c->validate_body && (rc = check_body(x, c->auth.body_max)))
         return rc == SB_DENIED ? refuse(result, SB_STR("HMAC signature does not match")) : rc;
     result->identifier = sb_value_str_at(found->value, "username");
     return sb_auth_consumer(x, found, result);

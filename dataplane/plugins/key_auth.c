@@ -110,7 +110,7 @@ static enum sb_rc authenticate(struct sb_exchange *x, const void *config,
     struct sb_str key = {0};
     enum sb_rc rc;
 
-    if (c->in_body && (rc = sb_auth_body_get(x, &body)))
+    if (c->in_body && (rc = sb_auth_body_get(x, c->auth.body_max, &body)))
         return rc;
     for (size_t i = 0; i < c->nnames && found != SB_FIELD_TEXT; i++) {
         found = find(x, c, &body, i, &key);

@@ -51,11 +51,12 @@ static bool has_body(struct sb_str method)
     return sb_str_is(method, "POST") || sb_str_is(method, "PUT") || sb_str_is(method, "PATCH");
 }
 
-enum sb_rc sb_oauth2_parameters_get(struct sb_exchange *x, struct sb_oauth2_parameters *out)
+enum sb_rc sb_oauth2_parameters_get(struct sb_exchange *x, size_t body_max,
+                                    struct sb_oauth2_parameters *out)
 {
     *out =
         (struct sb_oauth2_parameters){.arena = sb_exchange_arena(x), .query = sb_exchange_query(x)};
-    return has_body(sb_exchange_method(x)) ? sb_auth_body_get(x, &out->body) : SB_OK;
+    return has_body(sb_exchange_method(x)) ? sb_auth_body_get(x, body_max, &out->body) : SB_OK;
 }
 
 enum sb_auth_field sb_oauth2_parameter(const struct sb_oauth2_parameters *p, const char *name,
@@ -96,7 +97,7 @@ static void hide_parameter(struct sb_exchange *x, const struct sb_oauth2_paramet
     struct sb_str name = SB_STR("access_token"), query = sb_exchange_upstream_query(x), text;
 
     if (query.len)
-        sb_exchange_set_upstream_query(x, sb_auth_query_without(p->arena, query, name));
+        sb_exchange_set_upstream_query(x, sb_auth_args_without(p->arena, query, name));
     if (!p->body.text.len ||
         !sb_str_starts(p->body.type, SB_STR("application/x-www-form-urlencoded")))
         return;
@@ -124,7 +125,7 @@ static enum sb_rc find_token(struct sb_exchange *x, const struct sb_oauth2_confi
             sb_exchange_set_upstream_header(x, c->auth_header_name, (struct sb_str){0});
         return SB_OK;
     }
-    rc = sb_oauth2_parameters_get(x, &p);
+    rc = sb_oauth2_parameters_get(x, c->auth.body_max, &p);
     if (rc)
         return rc;
     out->token = sb_oauth2_text(&p, "access_token");

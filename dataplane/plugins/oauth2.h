@@ -32,7 +32,7 @@ struct sb_oauth2_parameters {
 };
 
 /* SB_OK, SB_AGAIN, or the client broke off. */
-SB_MUST enum sb_rc sb_oauth2_parameters_get(struct sb_exchange *x,
+SB_MUST enum sb_rc sb_oauth2_parameters_get(struct sb_exchange *x, size_t body_max,
                                             struct sb_oauth2_parameters *out);
 enum sb_auth_field sb_oauth2_parameter(const struct sb_oauth2_parameters *p, const char *name,
                                        struct sb_str *value);

@@ -307,7 +307,7 @@ enum sb_rc sb_oauth2_endpoint(struct sb_exchange *x, const struct sb_oauth2_conf
 
     if (!sb_str_is(sb_exchange_method(x), "POST"))
         return refuse_method(x, c, e), SB_OK;
-    rc = sb_oauth2_parameters_get(x, &r.p);
+    rc = sb_oauth2_parameters_get(x, c->auth.body_max, &r.p);
     if (rc)
         return rc;
     r.progress = sb_exchange_state(x, &sb_plugin_oauth2, sizeof *r.progress);

@@ -40,6 +40,7 @@ struct config {
     struct sb_str audience;
     struct sb_str attributes; /* "; Path=/; SameSite=Strict..." */
     int64_t stale_ttl_s;
+    size_t body_max;
     bool told_client[TOLD], told_upstream[TOLD];
     bool body_logout;
     const struct sb_value *logout_methods; /* list of texts */
@@ -124,6 +125,7 @@ static enum sb_rc compile(const struct sb_plugin_source *in, const void **out, s
     told_of(in, "response_headers", c->told_client);
     told_of(in, "request_headers", c->told_upstream);
     c->body_logout = sb_value_bool_at(in->config, "read_body_for_logout", false);
+    c->body_max = sb_auth_body_max(in->settings);
     c->logout_methods = sb_value_copy(in->arena, sb_get(in->config, "logout_methods"));
     c->logout_query = text_of(in, "logout_query_arg");
     c->logout_post = text_of(in, "logout_post_arg");
@@ -459,7 +461,7 @@ static enum sb_rc wants_logout(struct sb_exchange *x, const struct config *c)
         return SB_OK;
     if (!c->body_logout || sb_str_is(method, "GET"))
         return SB_NOTFOUND;
-    rc = sb_auth_body_get(x, &body);
+    rc = sb_auth_body_get(x, c->body_max, &body);
     if (rc)
         return rc;
     return sb_auth_body_find(a, &body, c->logout_post, &value) != SB_FIELD_ABSENT ? SB_OK

@@ -24,6 +24,7 @@ def gateway(postgres, origin):
         admin(g, "/services", name="s", url=f"http://127.0.0.1:{origin.port}")
         for user in ("alice", "guest"):
             admin(g, "/consumers", username=user)
+        g.origin = origin
         yield g
     db.drop()
 
@@ -191,6 +192,8 @@ def test_where_an_oauth2_token_counts(oauth2):
     assert "configured without 'global_credentials'" in refused[1]
     assert "invalid or has expired" in refused[2]
     assert "authorization" not in ask("global.test", "mine")[1], "a token without a scheme is hidden"
+    oauth2.proxy("/?z=a/b&access_token=mine&b&a=%20", "global.test")
+    assert oauth2.origin.requests[-1].line == "GET /?a=%20&b&z=a%2Fb HTTP/1.1"
 
 
 @pytest.mark.parametrize("storage", ["cookie", "kong"])

@@ -1,4 +1,4 @@
-/* Fields in bodies and queries: found, counted, and cut out without touching the rest. */
+/* Fields in bodies and queries: found, counted, and cut out, which writes the rest anew. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,7 +19,8 @@ static const struct {
     const char *value, *without; /* without NULL: as it was */
 } rows[] = {
     {FORM, "key=k&x=1", SB_FIELD_TEXT, "k", "x=1"},
-    {FORM "; charset=utf-8", "a=%20&k%65y=a+b&&x", SB_FIELD_TEXT, "a b", "a=%20&&x"},
+    {FORM "; charset=utf-8", "a=%20&k%65y=a+b&&x", SB_FIELD_TEXT, "a b", "a=%20&x"},
+    {FORM, "z=1&b=*/&key=k&a&z=0", SB_FIELD_TEXT, "k", "a&b=*%2F&z=1&z=0"},
     {FORM, "key=1&key=2", SB_FIELD_REPEATED, NULL, ""},
     {FORM, "key", SB_FIELD_OTHER, NULL, ""},
     {FORM, "akey=1", SB_FIELD_ABSENT, NULL, NULL},
@@ -28,14 +29,18 @@ static const struct {
     {"application/json", "{\"key\":5}", SB_FIELD_OTHER, NULL, "{}"},
     {"application/json", "{\"key\":[\"k\"]}", SB_FIELD_REPEATED, NULL, "{}"},
     {"application/json", "{\"key\":", SB_FIELD_ABSENT, NULL, NULL},
-    {"application/json", "[\"key\"]", SB_FIELD_ABSENT, NULL, NULL},
+    {"application/json", "[\"key\" , []]", SB_FIELD_ABSENT, NULL, "[\"key\",[]]"},
+    {"application/json", "{ \"u\": \"a/b\" }", SB_FIELD_ABSENT, NULL, "{\"u\":\"a\\/b\"}"},
+    {"application/json", "\"key\"", SB_FIELD_ABSENT, NULL, NULL},
     {"text/plain", "key=k", SB_FIELD_ABSENT, NULL, NULL},
     {"multipart/form-data; boundary=BB", PART("key", "k") PART("x", "1") "--BB--\r\n",
      SB_FIELD_TEXT, "k", PART("x", "1") "--BB--\r\n"},
     {"multipart/form-data; boundary=\"BB\"", PART("x", "1") PART("key", "a\r\nb") "--BB--\r\n",
      SB_FIELD_TEXT, "a\r\nb", PART("x", "1") "--BB--\r\n"},
     {"multipart/form-data; boundary=BB", PART("key", "1") PART("key", "2") "--BB--",
-     SB_FIELD_REPEATED, NULL, "--BB--"},
+     SB_FIELD_REPEATED, NULL, "--BB--\r\n"},
+    {"multipart/form-data; boundary=BB", PART("z", "1") PART("key", "k") PART("a", "2") "--BB--",
+     SB_FIELD_TEXT, "k", PART("a", "2") PART("z", "1") "--BB--\r\n"},
     {"multipart/form-data; boundary=BB", PART("key", "1"), SB_FIELD_ABSENT, NULL, NULL}, /* cut */
     {"multipart/form-data", PART("key", "1") "--BB--", SB_FIELD_ABSENT, NULL, NULL},
 };
