@@ -75,7 +75,9 @@ struct sb_follower *sb_follower_new(const struct sb_settings *settings, const st
     f->lag_ms = LAG_FIRST_MS;
     f->retry_ms = RETRY_FIRST_MS;
     if (cache)
-        f->invalidator = sb_invalidator_new(cache, f->poll_ms, f->replica);
+        f->invalidator = sb_invalidator_new(
+            cache, f->poll_ms,
+            (int64_t)(sb_settings_num(settings, "db_update_propagation", 0) * 1000), f->replica);
     return f;
 }
 

@@ -8,24 +8,34 @@
 
 enum { SOON_FIRST_MS = 2, SOON_MAX_MS = 250 }; /* doubled from the one to the other */
 
+/* A watermark, and when it was read. */
+struct mark {
+    struct sb_arena *arena; /* of text */
+    struct sb_str text;     /* "": nothing yet */
+    int64_t at_ms;
+};
+
 struct sb_invalidator {
     struct sb_cache *cache;
-    int64_t poll_ms;
+    int64_t poll_ms, propagation_ms;
     bool replica;
-    struct sb_arena *arena; /* of seen */
-    struct sb_str seen;     /* the watermark; "": nothing yet */
+    struct mark seen;  /* from where it is read */
+    struct mark newer; /* from where it will be, once it is old enough */
     int64_t next_ms, soon_ms;
     int64_t echo_until_ms; /* the replica may not have it yet */
 };
 
-struct sb_invalidator *sb_invalidator_new(struct sb_cache *cache, int64_t poll_ms, bool replica)
+struct sb_invalidator *sb_invalidator_new(struct sb_cache *cache, int64_t poll_ms,
+                                          int64_t propagation_ms, bool replica)
 {
     struct sb_invalidator *v = sb_xcalloc(1, sizeof *v);
 
     v->cache = cache;
     v->poll_ms = poll_ms;
+    v->propagation_ms = propagation_ms;
     v->replica = replica;
-    v->arena = sb_arena_new(256);
+    v->seen.arena = sb_arena_new(256);
+    v->newer.arena = sb_arena_new(256);
     v->soon_ms = SOON_FIRST_MS;
     return v;
 }
@@ -34,7 +44,8 @@ void sb_invalidator_free(struct sb_invalidator *v)
 {
     if (!v)
         return;
-    sb_arena_free(v->arena);
+    sb_arena_free(v->seen.arena);
+    sb_arena_free(v->newer.arena);
     free(v);
 }
 
@@ -54,7 +65,7 @@ int64_t sb_invalidator_next_ms(const struct sb_invalidator *v)
 static void apply(struct sb_invalidator *v, const struct sb_invalidations *inv)
 {
     if (inv->restart) {
-        if (v->seen.len)
+        if (v->seen.text.len)
             sb_info("credentials: the log does not reach back: everything cached is forgotten");
         sb_cache_forget_all(v->cache);
     }
@@ -75,6 +86,27 @@ static void plan(struct sb_invalidator *v, bool soon)
     v->soon_ms = v->soon_ms * 2 < SOON_MAX_MS ? v->soon_ms * 2 : SOON_MAX_MS;
 }
 
+static void set_mark(struct mark *m, struct sb_str text)
+{
+    sb_arena_clear(m->arena);
+    m->text = sb_arena_str(m->arena, text);
+    m->at_ms = sb_clock_ms();
+}
+
+static void move_on(struct sb_invalidator *v, const struct sb_invalidations *inv)
+{
+    struct mark old = v->seen;
+
+    if (!v->propagation_ms || inv->restart || !v->seen.text.len) {
+        set_mark(&v->seen, inv->upto);
+        set_mark(&v->newer, inv->upto);
+    } else if (sb_clock_ms() >= v->newer.at_ms + v->propagation_ms) {
+        v->seen = v->newer;
+        v->newer = old;
+        set_mark(&v->newer, inv->upto);
+    }
+}
+
 enum sb_rc sb_invalidator_step(struct sb_invalidator *v, struct sb_pg *pg, struct sb_err *err)
 {
     struct sb_invalidations inv;
@@ -84,11 +116,10 @@ enum sb_rc sb_invalidator_step(struct sb_invalidator *v, struct sb_pg *pg, struc
     if (sb_clock_ms() < v->next_ms)
         return SB_OK;
     a = sb_arena_new(0);
-    rc = sb_invalidations_read(pg, a, v->seen, &inv, err);
+    rc = sb_invalidations_read(pg, a, v->seen.text, &inv, err);
     if (!rc) {
         apply(v, &inv);
-        sb_arena_clear(v->arena);
-        v->seen = sb_arena_str(v->arena, inv.upto);
+        move_on(v, &inv);
     }
     plan(v, !rc && inv.unsettled);
     sb_arena_free(a);

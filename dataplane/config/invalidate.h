@@ -5,6 +5,10 @@
  * connection, so what happened meanwhile is caught up with. From a replica, which follows the
  * primary's notifications with a delay, it is read a few more times after each.
  *
+ * Where look-ups may reach a replica that lags behind the one that is read here, an answer from
+ * before a change can come after the change was heard of: db_update_propagation seconds long, and
+ * at most twice that, everything is heard of again.
+ *
  * The config thread's.
  */
 #ifndef SB_DATAPLANE_CONFIG_INVALIDATE_H
@@ -19,7 +23,8 @@
 struct sb_invalidator;
 
 /* replica: what is read is not what notifies. */
-struct sb_invalidator *sb_invalidator_new(struct sb_cache *cache, int64_t poll_ms, bool replica);
+struct sb_invalidator *sb_invalidator_new(struct sb_cache *cache, int64_t poll_ms,
+                                          int64_t propagation_ms, bool replica);
 void sb_invalidator_free(struct sb_invalidator *v);
 
 /* There is a notification, or a new connection: look at once. */

@@ -198,6 +198,45 @@ def test_the_database_goes_and_comes(private, upstream):
         soon(gateway, "known", 401)
 
 
+def test_a_time_to_live(migrated, upstream):
+    """After it rows are asked for again, and what is not there after its own."""
+    with Gateway(migrated.env(), db_cache_ttl=1, db_cache_neg_ttl=1000) as gateway:
+        protect(gateway, upstream)
+        add_consumer(gateway, "alice", "known")
+        soon(gateway, "known", 200)
+        assert ask(gateway, "no-key") == 401
+        before = metrics(gateway)["queries_total"]
+
+        def asked_again():
+            assert ask(gateway, "known") == 200 and ask(gateway, "no-key") == 401
+            return metrics(gateway)["queries_total"] - before
+        wait_until(lambda: asked_again() >= 4, what="credential and consumer, twice")
+        queries = metrics(gateway)["queries_total"]
+        for _ in range(20):
+            assert ask(gateway, "no-key") == 401
+        assert metrics(gateway)["queries_total"] == queries
+
+
+def test_what_a_lagging_replica_may_say_is_heard_of_again(migrated, upstream):
+    """db_update_propagation: a change ends what is known more than once, and then no more."""
+    with Gateway(migrated.env(), db_update_propagation=0.5, db_update_frequency=0.1) as gateway:
+        protect(gateway, upstream)
+        add_consumer(gateway, "alice", "known")
+        known(gateway, "known")
+        before = metrics(gateway)["queries_total"]
+        migrated.query("UPDATE keyauth_credentials SET tags = '{x}'")
+
+        def asked():
+            assert ask(gateway, "known") == 200
+            return metrics(gateway)["queries_total"] - before
+        wait_until(lambda: asked() >= 3, what="it is asked for three times")
+        until = time.monotonic() + 1.5      # three times as long as it may be heard of
+        while time.monotonic() < until:
+            asked()
+        assert asked() == asked()
+        known(gateway, "known")
+
+
 def test_a_database_that_hangs_is_away(private, upstream):
     with Gateway(private.env(), pg_timeout=500) as gateway:
         protect(gateway, upstream)
