@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """consumers.py [--sizes 1000,100000,10000000] [--seconds 5] [--guesses 1000000] - make bench-consumers
 
-Databases with so many consumers, a key each, made by COPY; one data plane with one worker on each, and
-key-auth in front of a route that answers by itself, so that nothing else is measured.
+Databases with so many consumers, a key each, made inside the server; one data plane with one worker
+on each, and key-auth in front of a route that answers by itself, so that nothing else is measured.
 
 cached       a thousand keys over and over, the databases in turn: CPU per request must not grow
 never seen   each key once: one query a request; how many share a round trip, throughput, latency
@@ -13,6 +13,7 @@ changes      a key made, rotated, revoked by the Admin API: until two nodes act 
 CPU is what the serving process used, from its scheduler's clock. Nothing here passes or fails.
 """
 import argparse
+import concurrent.futures
 import contextlib
 import http.client
 import json
@@ -32,7 +33,6 @@ from postgres import Postgres, wait_until       # noqa: E402
 
 CACHE = "32m"
 HOT = 1000
-BATCH = 20000
 
 WRK = """
 local first, count, prefix, i
@@ -54,47 +54,68 @@ end
 
 # -- the databases ----------------------------------------------------------------------------------
 
-class Lines:
-    """What COPY reads: made as it is read."""
-
-    def __init__(self, line, n):
-        self.parts = ("".join(map(line, range(i, min(i + BATCH, n)))) for i in range(0, n, BATCH))
-        self.rest = ""
-
-    def read(self, size=-1):
-        while size < 0 or len(self.rest) < size:
-            part = next(self.parts, None)
-            if part is None:
-                break
-            self.rest += part
-        got, self.rest = (self.rest, "") if size < 0 else (self.rest[:size], self.rest[size:])
-        return got
+ROWS = {
+    "consumers": ("id, username, ws_id",
+                  "(lpad(to_hex(i), 8, '0') || '-0000-4000-8000-000000000001')::uuid, 'user-' || i"),
+    "keyauth_credentials": ("id, consumer_id, key, ws_id",
+                            "(lpad(to_hex(i), 8, '0') || '-0000-4000-8000-000000000002')::uuid, "
+                            "(lpad(to_hex(i), 8, '0') || '-0000-4000-8000-000000000001')::uuid, "
+                            "'key-' || lpad(i::text, 10, '0')"),
+}
 
 
-def identity(kind, i):
-    return f"{i:08x}-0000-4000-8000-{kind:012x}"
+def session(db):
+    conn = db.postgres.connect_admin(db.name)
+    # Without the triggers, as an import before the first start would do it.
+    conn.cursor().execute("SET session_replication_role = replica")
+    return conn
+
+
+def take_apart(cur):
+    """Takes constraints and indexes off the tables; the statements that put them back, by table, and
+    those that come after all others."""
+    again, last = {name: [] for name in ROWS}, []
+    tables = ", ".join(f"'{name}'::regclass" for name in ROWS)
+    cur.execute("SELECT conrelid::regclass::text, conname, contype::text, pg_get_constraintdef(oid) "
+                "FROM pg_constraint WHERE contype IN ('p', 'u', 'f') AND "
+                f"(conrelid IN ({tables}) OR confrelid IN ({tables})) ORDER BY contype = 'f' DESC")
+    for table, name, kind, definition in cur.fetchall():
+        cur.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+        if kind == "f":     # holds from then on; that the rows at hand are right is known
+            last.append(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition} NOT VALID")
+        else:
+            again[table].append(f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}")
+    cur.execute("SELECT indrelid::regclass::text, indexrelid::regclass::text, "
+                f"pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid IN ({tables})")
+    for table, name, definition in cur.fetchall():
+        cur.execute(f"DROP INDEX {name}")
+        again[table].append(definition)
+    return again, last
+
+
+def fill_table(db, table, n, ws, again):
+    columns, values = ROWS[table]
+    with contextlib.closing(session(db)) as conn, conn.cursor() as cur:
+        # Truncated in the same transaction, the table needs no log (wal_level minimal).
+        cur.execute(f"BEGIN; TRUNCATE {table}; INSERT INTO {table} ({columns}) "
+                    f"SELECT {values}, '{ws}' FROM generate_series(0, {n - 1}) i; COMMIT")
+        for statement in again:
+            cur.execute(statement)
+        cur.execute(f"VACUUM (ANALYZE) {table}")
 
 
 def fill(db, n):
-    """n consumers with a key each. Without the triggers, as an import before the first start would do
-    it; indexes that no constraint needs are made afterwards."""
+    """n consumers with a key each, made inside the server, both tables at once; their constraints and
+    indexes are taken off before and are all there again afterwards."""
     began = time.monotonic()
-    with contextlib.closing(db.postgres.connect_admin(db.name)) as conn, conn.cursor() as cur:
+    with contextlib.closing(session(db)) as conn, conn.cursor() as cur:
         cur.execute("SELECT id::text FROM workspaces WHERE name = 'default'")
         ws = cur.fetchone()[0]
-        cur.execute("SELECT indexdef, indexname FROM pg_indexes WHERE tablename IN ('consumers', "
-                    "'keyauth_credentials') AND indexname NOT IN (SELECT conname FROM pg_constraint)")
-        indexes = cur.fetchall()
-        for _, name in indexes:
-            cur.execute(f"DROP INDEX {name}")
-        cur.execute("SET session_replication_role = replica")
-        cur.copy_expert("COPY consumers (id, username, ws_id) FROM stdin",
-                        Lines(lambda i: f"{identity(1, i)}\tuser-{i}\t{ws}\n", n))
-        cur.copy_expert("COPY keyauth_credentials (id, consumer_id, key, ws_id) FROM stdin",
-                        Lines(lambda i: f"{identity(2, i)}\t{identity(1, i)}\tkey-{i:010d}\t{ws}\n", n))
-        for definition, _ in indexes:
-            cur.execute(definition)
-        cur.execute("VACUUM (ANALYZE) consumers, keyauth_credentials")
+        again, last = take_apart(cur)
+        with concurrent.futures.ThreadPoolExecutor(len(ROWS)) as pool:
+            list(pool.map(lambda table: fill_table(db, table, n, ws, again[table]), ROWS))
+        for statement in last:
+            cur.execute(statement)
         cur.execute("SELECT pg_size_pretty(pg_database_size(current_database()))")
         print(f"  {n:>10,} consumers: {time.monotonic() - began:.0f} s, {cur.fetchone()[0]}", flush=True)
 
@@ -305,14 +326,14 @@ def main():
     p.add_argument("--changes", type=int, default=100)
     o = p.parse_args()
     settings = {"shared_buffers": "2GB", "max_wal_size": "16GB", "maintenance_work_mem": "512MB",
-                "autovacuum": "off"}
+                "wal_level": "minimal", "max_wal_senders": "0", "autovacuum": "off"}
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(Postgres(settings))
         script = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".lua"))
         script.write(WRK)
         script.flush()
         nodes, base = {}, {}
-        print("databases, made by COPY")
+        print("databases")
         for n in map(int, o.sizes.split(",")):
             db = server.create_migrated()
             fill(db, n)
