@@ -562,14 +562,14 @@ static const struct sb_field f_106[] = {
     {0},
 };
 static const char *const s_107[] = {
-    "config.proxy_url", NULL,
-};
-static const char *const s_108[] = {
     "config.aws_key", "config.aws_secret", NULL,
 };
+static const char *const s_108[] = {
+    "config.proxy_url", NULL,
+};
 static const struct sb_entity_check c_109[] = {
-    {.kind = SB_C_CUSTOM, .fields = s_107, .custom = sb_check_proxy_scheme},
-    {.kind = SB_C_MUTUALLY_REQUIRED, .fields = s_108},
+    {.kind = SB_C_MUTUALLY_REQUIRED, .fields = s_107},
+    {.kind = SB_C_CUSTOM, .fields = s_108, .custom = sb_check_proxy_scheme},
     {0},
 };
 static const struct sb_subschema plugin_aws_lambda = {"aws-lambda", f_106, c_109};
@@ -1511,7 +1511,7 @@ static const struct sb_field f_274[] = {
     {.type = SB_T_RECORD, .fields = f_273, .checks = c_136},
 };
 static const struct sb_field f_275[] = {
-    {.type = SB_T_STRING, .match = "^[0-9]+*?[0-9]+$"},
+    {.type = SB_T_STRING, .match = "^[0-9]+-[0-9]+$"},
 };
 static const char *const s_276[] = {
     "dogstatsd", "influxdb", "librato", "signalfx", NULL,

@@ -66,18 +66,22 @@ def strings(items):
 
 
 def pcre(lua):
-    """A Lua pattern as a regular expression."""
+    """A Lua pattern as a regular expression. A '-' repeats what stands before it; where that is
+    repeated already, it is a dash."""
     classes = {"w": "[A-Za-z0-9]", "u": "[A-Z]", "d": "[0-9]", "p": "[[:punct:]]", "a": "[A-Za-z]"}
-    text, i, inside = "", 0, False
+    text, i, inside, item = "", 0, False, False
     while i < len(lua):
         c = lua[i]
         if c == "%":
             i += 1
             c = lua[i]
             text += classes.get(c, "\\" + c)
+            item = True
         elif c == "-" and not inside:
-            text += "*?"
+            text += "*?" if item else "-"
+            item = not item
         else:
+            item = inside or c not in "*+?^["
             inside = c == "[" or (inside and c != "]")
             text += c
         i += 1
@@ -179,8 +183,6 @@ def said(text, names):
 
 def checks(items, custom=None):
     rows = []
-    if custom:
-        rows.append("{.kind = SB_C_CUSTOM, .fields = %s, .custom = %s}" % (strings(custom[1]), custom[0]))
     for item in items:
         kind, c = next(iter(item.items()))
         if kind in KINDS:
@@ -194,6 +196,8 @@ def checks(items, custom=None):
             rows.append("{.kind = SB_C_CONDITIONAL_AT_LEAST_ONE_OF, .if_field = %s, .if_match = %s, .fields = %s%s}"
                         % (quote(c["if_field"]), match(c["if_match"]), strings(then),
                            ", .err = " + quote(said(c["then_err"], then)) if "then_err" in c else ""))
+        elif custom and kind == "custom_entity_check":
+            rows.append("{.kind = SB_C_CUSTOM, .fields = %s, .custom = %s}" % (strings(custom[1]), custom[0]))
     return define("const struct sb_entity_check", rows + ["{0}"]) if rows else None
 
 
