@@ -1,8 +1,9 @@
 /* checks.c - rules about several fields of a record.
  *
  * (I1) Some rules run even when their fields have errors, others are skipped then: the table
- * `kinds` says which. (I2) A rule one of whose fields holds a vault reference is skipped: its value
- * is not known here.
+ * `kinds` says which. (I2) A rule one of whose fields holds a vault reference, where it may, is
+ * skipped: its value is not known here. (I3) A condition, and what must hold then, is the field
+ * itself with some of its rules replaced: a value that the field refuses meets no condition.
  */
 #include "schema/validate.h"
 #include "shared/buf.h"
@@ -47,8 +48,8 @@ void sb_errors_entity(struct sb_arena *a, struct sb_value *errors, const char *t
     sb_array_push(a, list, sb_value_text(a, text));
 }
 
-void sb_errors_field(struct sb_arena *a, struct sb_value *errors, const char *path,
-                     const char *text)
+static void set_error(struct sb_arena *a, struct sb_value *errors, const char *path,
+                      struct sb_value *why)
 {
     struct sb_str rest = sb_str_c(path), name;
     struct sb_value *at = errors, *next;
@@ -56,7 +57,7 @@ void sb_errors_field(struct sb_arena *a, struct sb_value *errors, const char *pa
     while (sb_str_split(&rest, '.', &name)) {
         next = sb_object_get(at, name);
         if (!rest.p) {
-            sb_object_set(a, at, sb_arena_str(a, name), sb_value_text(a, text));
+            sb_object_set(a, at, sb_arena_str(a, name), why);
             return;
         }
         if (sb_is_nil(next)) {
@@ -69,10 +70,17 @@ void sb_errors_field(struct sb_arena *a, struct sb_value *errors, const char *pa
     }
 }
 
+void sb_errors_field(struct sb_arena *a, struct sb_value *errors, const char *path,
+                     const char *text)
+{
+    set_error(a, errors, path, sb_value_text(a, text));
+}
+
 /* -- the kinds of checks ----------------------------------------------------------------------- */
 
 struct look {
     struct sb_schema_ctx *ctx;
+    struct sb_fields known;
     const struct sb_value *record;
     struct sb_value *errors;
 };
@@ -145,27 +153,76 @@ static void mutually_exclusive(const struct look *l, const struct sb_entity_chec
         complain(l, "only one or none of these fields must be set", c->fields);
 }
 
+/* The field at a path; NULL: unknown. */
+static const struct sb_field *field_at(const struct look *l, const char *path)
+{
+    struct sb_str rest = sb_str_c(path), name;
+    const struct sb_field *f = NULL;
+
+    for (bool top = true; (top || f) && sb_str_split(&rest, '.', &name); top = false) {
+        if (!top)
+            f = sb_field_find(f->fields, name);
+        else if (!(f = sb_field_find(l->known.first, name)))
+            f = sb_field_find(l->known.fields, name);
+    }
+    return f;
+}
+
+/* The field at a path with what match says in place of its own. */
+static struct sb_field overlaid(const struct look *l, const char *path,
+                                const struct sb_field *match)
+{
+    const struct sb_field *own = field_at(l, path);
+    struct sb_field f = own ? *own : *match;
+
+#define TAKE(what, when) f.what = (when) ? match->what : f.what
+    f.flags |= match->flags;
+    TAKE(eq, match->eq);
+    TAKE(one_of, match->one_of);
+    TAKE(not_one_of, match->not_one_of);
+    TAKE(has_between, match->has_between);
+    TAKE(between_min, match->has_between);
+    TAKE(between_max, match->has_between);
+    TAKE(has_gt, match->has_gt);
+    TAKE(gt, match->has_gt);
+    TAKE(has_len_min, match->has_len_min);
+    TAKE(len_min, match->has_len_min);
+    TAKE(has_len_max, match->has_len_max);
+    TAKE(len_max, match->has_len_max);
+    TAKE(has_len_eq, match->has_len_eq);
+    TAKE(len_eq, match->has_len_eq);
+    TAKE(match, match->match);
+    TAKE(err, match->err);
+    TAKE(contains, match->contains);
+    TAKE(validate, match->validate);
+    TAKE(elements, match->elements);
+#undef TAKE
+    return f;
+}
+
 static bool fits(const struct look *l, const char *path, const struct sb_field *match)
 {
+    const struct sb_field f = overlaid(l, path, match);
     const struct sb_value *v = sb_value_at(l->record, path);
 
-    if (sb_is_nil(v))
-        return match->eq && strcmp(match->eq, "null") == 0;
-    return sb_check_value(l->ctx, match, v) == NULL;
+    /* An explicit null meets what does not speak of null; a row that has none meets nothing. */
+    if (sb_is_nil(v) && l->ctx->updating && !f.eq)
+        return false;
+    return sb_check_value(l->ctx, &f, v) == NULL;
 }
 
 static void conditional(const struct look *l, const struct sb_entity_check *c)
 {
-    const struct sb_value *why;
+    const struct sb_field then = overlaid(l, c->then_field, c->then_match);
     struct sb_arena *a = l->ctx->arena;
+    struct sb_value *why;
 
     if (!fits(l, c->if_field, c->if_match))
         return;
-    why = sb_check_value(l->ctx, c->then_match, sb_value_at(l->record, c->then_field));
+    why = sb_check_value(l->ctx, &then, sb_value_at(l->record, c->then_field));
     if (!why)
         return;
-    if (why->type == SB_V_STR)
-        sb_errors_field(a, l->errors, c->then_field, sb_arena_cstr(a, why->s));
+    set_error(a, l->errors, c->then_field, why);
     sb_errors_entity(a, l->errors,
                      c->err
                          ? c->err
@@ -200,22 +257,27 @@ static void custom(const struct look *l, const struct sb_entity_check *c)
 
 static const struct {
     void (*run)(const struct look *l, const struct sb_entity_check *c);
-    bool wants_valid; /* skipped when a field of it has an error */
+    bool wants_valid;  /* skipped when a field of it has an error */
+    bool takes_absent; /* runs when none of its fields is there at all, not even as null */
+    bool wants_all;    /* complains about those that are absent */
 } kinds[] = {
-    [SB_C_AT_LEAST_ONE_OF] = {at_least_one_of, false},
-    [SB_C_ONLY_ONE_OF] = {only_one_of, true},
-    [SB_C_DISTINCT] = {distinct, false},
-    [SB_C_MUTUALLY_REQUIRED] = {mutually_required, true},
-    [SB_C_MUTUALLY_EXCLUSIVE] = {mutually_exclusive, true},
-    [SB_C_CONDITIONAL] = {conditional, false},
-    [SB_C_CONDITIONAL_AT_LEAST_ONE_OF] = {conditional_at_least_one_of, false},
-    [SB_C_CUSTOM] = {custom, true},
+    [SB_C_AT_LEAST_ONE_OF] = {at_least_one_of, false, true, false},
+    [SB_C_ONLY_ONE_OF] = {only_one_of, false, false, true},
+    [SB_C_DISTINCT] = {distinct, false, false, true},
+    [SB_C_MUTUALLY_REQUIRED] = {mutually_required, true, true, false},
+    [SB_C_MUTUALLY_EXCLUSIVE] = {mutually_exclusive, true, true, false},
+    [SB_C_CONDITIONAL] = {conditional, false, false, false},
+    [SB_C_CONDITIONAL_AT_LEAST_ONE_OF] = {conditional_at_least_one_of, false, true, false},
+    [SB_C_CUSTOM] = {custom, true, false, false},
 };
 
 static bool any_reference(const struct look *l, const char *const *names)
 {
     for (; names && *names; names++) {
-        if (sb_is_vault_reference(sb_value_at(l->record, *names)))
+        const struct sb_field *f = field_at(l, *names);
+
+        if (f && f->flags & SB_F_REFERENCEABLE &&
+            sb_is_vault_reference(sb_value_at(l->record, *names)))
             return true;
     }
     return false;
@@ -231,27 +293,61 @@ static bool has_error(const struct sb_value *errors, const char *path)
     return errors != NULL;
 }
 
-static bool any_error(const struct look *l, const char *const *names)
+/* Kong looks for errors under the whole of a path, where none ever is: its rules about fields
+ * within records run whatever these hold. Ours that are functions had better not. */
+static bool any_error(const struct look *l, const struct sb_entity_check *c)
 {
-    for (; names && *names; names++) {
-        if (has_error(l->errors, *names))
+    for (const char *const *names = c->fields; names && *names; names++) {
+        if ((c->kind == SB_C_CUSTOM || !strchr(*names, '.')) && has_error(l->errors, *names))
             return true;
     }
     return false;
 }
 
-void sb_run_checks(struct sb_schema_ctx *ctx, const struct sb_entity_check *checks,
-                   const struct sb_value *record, struct sb_value *errors)
+/* False: the check has nothing to look at, or has said what is missing. */
+static bool fields_are_there(const struct look *l, const struct sb_entity_check *c,
+                             const char *const *names)
 {
-    const struct look l = {ctx, record, errors};
+    bool any = false, all = true;
+
+    for (const char *const *n = names; *n; n++) {
+        any |= sb_value_at(l->record, *n) != NULL;
+        all &= sb_value_at(l->record, *n) != NULL;
+    }
+    if (!any)
+        return kinds[c->kind].takes_absent && !l->ctx->updating;
+    if (all || !kinds[c->kind].wants_all)
+        return true;
+    for (const char *const *n = names; *n; n++) {
+        if (!sb_value_at(l->record, *n))
+            sb_errors_field(l->ctx->arena, l->errors, *n, "field required for entity check");
+    }
+    return false;
+}
+
+static bool should_run(const struct look *l, const struct sb_entity_check *c)
+{
+    const char *const condition[] = {c->if_field, c->then_field, NULL};
+    const char *const *names = c->if_field ? condition : c->fields;
+    bool valued = c->if_field && sb_value_at(l->record, c->if_field);
+
+    if (any_reference(l, c->fields) || (c->if_field && any_reference(l, condition)) ||
+        (kinds[c->kind].wants_valid && any_error(l, c)) || !fields_are_there(l, c, names))
+        return false;
+    if (c->kind != SB_C_CONDITIONAL || valued)
+        return true;
+    sb_errors_field(l->ctx->arena, l->errors, c->if_field, "field required for entity check");
+    return false;
+}
+
+void sb_run_checks(struct sb_schema_ctx *ctx, struct sb_fields known,
+                   const struct sb_entity_check *checks, const struct sb_value *record,
+                   struct sb_value *errors)
+{
+    const struct look l = {ctx, known, record, errors};
 
     for (const struct sb_entity_check *c = checks; c && c->kind; c++) {
-        const char *const condition[] = {c->if_field, c->then_field, NULL};
-
-        if (any_reference(&l, c->fields) || (c->if_field && any_reference(&l, condition)))
-            continue;
-        if (kinds[c->kind].wants_valid && any_error(&l, c->fields))
-            continue;
-        kinds[c->kind].run(&l, c);
+        if (should_run(&l, c))
+            kinds[c->kind].run(&l, c);
     }
 }

@@ -381,25 +381,33 @@ static const struct sb_subschema *family_of(const struct sb_schema_ctx *ctx,
     return NULL;
 }
 
+/* What messages call a key that selects no subschema: the text, or the first of a list. */
+static struct sb_str key_text(struct sb_schema_ctx *ctx, const struct sb_value *key)
+{
+    const struct sb_value *first = key;
+
+    if (key->type == SB_V_ARRAY && key->count)
+        first = key->items[0];
+    if (first->type == SB_V_STR)
+        return first->s;
+    if (first == key)
+        return SB_STR("nil");
+    return sb_is_nil(first) ? SB_STR("userdata: NULL") : sb_kong_lua_text(ctx->arena, first);
+}
+
 /* The family of the first protocol that is known. */
 static const struct sb_subschema *route_subschema(struct sb_schema_ctx *ctx,
                                                   const struct sb_value *key, const char **why)
 {
     const struct sb_subschema *s = family_of(ctx, key);
     const struct sb_value *item;
-    struct sb_str first = SB_STR("nil");
 
     sb_array_each (item, key) {
         if (!s)
             s = family_of(ctx, item);
     }
-    if (key->type == SB_V_STR)
-        first = key->s;
-    else if (key->type == SB_V_ARRAY && key->count)
-        first = key->items[0]->type == SB_V_STR ? key->items[0]->s
-                                                : sb_kong_lua_text(ctx->arena, key->items[0]);
     if (!s)
-        *why = sb_say(ctx, "unknown type: %.*s", SB_ARG(first));
+        *why = sb_say(ctx, "unknown type: %.*s", SB_ARG(key_text(ctx, key)));
     return s;
 }
 
@@ -554,14 +562,15 @@ static const struct sb_field upstream_fields[] = {
     END,
 };
 
+/* Of that kind, or null: null meets every condition. */
+#define KIND(what)            VALUE(.one_of = SB_LIST(what))
 #define MUST_BE(...)          VALUE(.flags = SB_F_REQUIRED, __VA_ARGS__)
-#define HASHED(on, what, ...) IF(on, VALUE(.eq = what), on "_" what, MUST_BE(__VA_ARGS__))
+#define HASHED(on, what, ...) IF(on, KIND(what), on "_" what, MUST_BE(__VA_ARGS__))
 #define COOKIE_FOR(on)                                                                             \
-    IF(on, VALUE(.eq = "cookie"), "hash_on_cookie", MUST_BE(.validate = sb_check_cookie_name))
-#define NO_FALLBACK(on)                                                                            \
-    IF("hash_on", VALUE(.eq = on), "hash_fallback", VALUE(.one_of = SB_LIST("none")))
+    IF(on, KIND("cookie"), "hash_on_cookie", MUST_BE(.validate = sb_check_cookie_name))
+#define NO_FALLBACK(on) IF("hash_on", KIND(on), "hash_fallback", VALUE(.one_of = SB_LIST("none")))
 #define OTHER_FALLBACK(on, ...)                                                                    \
-    IF("hash_on", VALUE(.eq = on), "hash_fallback", VALUE(.one_of = SB_LIST(__VA_ARGS__)))
+    IF("hash_on", KIND(on), "hash_fallback", VALUE(.one_of = SB_LIST(__VA_ARGS__)))
 #define DISTINCT(x)                                                                                \
     {                                                                                              \
         .kind = SB_C_DISTINCT, .fields = SB_LIST("hash_on_" x, "hash_fallback_" x)                 \
@@ -578,7 +587,7 @@ static const struct sb_entity_check upstream_checks[] = {
                    "uri_capture"),
     OTHER_FALLBACK("ip", "none", "consumer", "header", "cookie", "path", "query_arg",
                    "uri_capture"),
-    OTHER_FALLBACK("path", "none", "consumer", "ip", "header", "cookie", "query_arg",
+    OTHER_FALLBACK("path", "none", "consumer", "header", "cookie", "query_arg", "ip",
                    "uri_capture"),
     DISTINCT("header"),
     HASHED("hash_on", "query_arg"),
@@ -644,7 +653,7 @@ static const struct sb_field target_fields[] = {
     NUMBER("created_at", .flags = SB_F_AUTO | SB_F_TIMESTAMP),
     NUMBER("updated_at", .flags = SB_F_AUTO | SB_F_TIMESTAMP),
     FOREIGN("upstream", "upstreams", .flags = SB_F_REQUIRED | SB_F_CASCADE),
-    STRING("target", .flags = SB_F_REQUIRED | SB_F_LEN_MIN_0, .validate = sb_check_target),
+    STRING("target", .flags = SB_F_REQUIRED, .validate = sb_check_target),
     INTEGER("weight", SB_BETWEEN(0, 65535), .def = "100"),
     SB_ROW_TAGS,
     END,
@@ -802,9 +811,9 @@ static const struct sb_subschema env_vault = {"env", env_fields, NULL};
 static const struct sb_subschema *vault_subschema(struct sb_schema_ctx *ctx,
                                                   const struct sb_value *key, const char **why)
 {
-    struct sb_str name = key->type == SB_V_STR ? key->s : sb_kong_lua_text(ctx->arena, key);
+    struct sb_str name = key_text(ctx, key);
 
-    if (sb_is(key, SB_V_STR) && sb_str_is(name, env_vault.name))
+    if (sb_str_is(name, env_vault.name))
         return &env_vault;
     *why = sb_say(ctx, "vault '%.*s' is not installed", SB_ARG(name));
     return NULL;
@@ -864,7 +873,7 @@ static const struct sb_field key_fields[] = {
 static const struct sb_entity_check key_checks[] = {
     {.kind = SB_C_MUTUALLY_EXCLUSIVE, .fields = SB_LIST("pem", "jwk")},
     {.kind = SB_C_AT_LEAST_ONE_OF, .fields = SB_LIST("pem", "jwk")},
-    {.kind = SB_C_CUSTOM, .fields = SB_LIST("jwk", "kid"), .custom = sb_check_jwk},
+    {.kind = SB_C_CUSTOM, .fields = SB_LIST("jwk", "pem", "kid"), .custom = sb_check_jwk},
     {0},
 };
 

@@ -178,20 +178,35 @@ static struct sb_member *sorted_members(const struct sb_value *v)
     return m;
 }
 
+static void lua_key(struct lua *l, struct sb_str key)
+{
+    if (is_identifier(key)) {
+        sb_buf_str(&l->b, key);
+        return;
+    }
+    sb_buf_char(&l->b, '[');
+    quote(&l->b, key);
+    sb_buf_char(&l->b, ']');
+}
+
+/* Is it the nth item of what was a list (schema/validate.c)? */
+static bool is_position(struct sb_str key, uint32_t n)
+{
+    int64_t i;
+
+    return sb_str_int(key, &i) && i == n;
+}
+
 static void lua_object(struct lua *l, const struct sb_value *v, int indent, bool *first)
 {
     struct sb_member *m = sorted_members(v);
 
     for (uint32_t i = 0; i < v->count; i++) {
         lua_item(l, first, indent);
-        if (is_identifier(m[i].key)) {
-            sb_buf_str(&l->b, m[i].key);
-        } else {
-            sb_buf_char(&l->b, '[');
-            quote(&l->b, m[i].key);
-            sb_buf_char(&l->b, ']');
+        if (!is_position(m[i].key, i + 1)) {
+            lua_key(l, m[i].key);
+            sb_buf_cstr(&l->b, l->step ? " = " : "=");
         }
-        sb_buf_cstr(&l->b, l->step ? " = " : "=");
         lua_value(l, m[i].value, indent);
     }
     free(m);

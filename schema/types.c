@@ -142,7 +142,7 @@ const char *sb_check_cookie_name(struct sb_schema_ctx *ctx, const struct sb_fiel
     for (size_t i = 0; i < v->s.len; i++) {
         unsigned char c = (unsigned char)v->s.p[i];
 
-        if (c <= 0x20 || c == 0x7f || strchr("()<>@,;:\\\"/?={}[]", c))
+        if (c <= 0x20 || c >= 0x7f || strchr("()<>@,;:\\\"/?={}[]", c))
             return "contains one or more invalid characters. ASCII control characters (0-31;127), "
                    "space, tab and the characters ()<>@,;:\\\"/?={}[] are not allowed.";
     }
@@ -178,38 +178,46 @@ const char *sb_check_regex(struct sb_schema_ctx *ctx, const struct sb_field *f,
 
 /* -- protocols --------------------------------------------------------------------------------- */
 
-static bool has_any(const struct sb_value *list, const char *const *names)
-{
-    const struct sb_value *item;
+/* The families that protocols can be of, each ended by NULL. */
+static const char *const families[][4] = {
+    {"http", "https"}, {"tcp", "tls", "udp"}, {"tls_passthrough"}, {"grpc", "grpcs"}};
 
-    sb_array_each (item, list) {
-        for (const char *const *n = names; *n; n++) {
-            if (item->type == SB_V_STR && sb_str_is(item->s, *n))
-                return true;
+enum { FAMILIES = sizeof families / sizeof *families };
+
+static unsigned family_of(const struct sb_value *protocol)
+{
+    unsigned family = 0;
+
+    for (; family < FAMILIES; family++) {
+        for (const char *const *n = families[family]; *n; n++) {
+            if (sb_is(protocol, SB_V_STR) && sb_str_is(protocol->s, *n))
+                return family;
         }
     }
-    return false;
+    return family;
 }
 
-/* The protocols of a route are of one family. Two families named: the message lists both. */
+/* The protocols of a route are of one family. Several named: the message lists all of them. */
 const char *sb_check_protocols(struct sb_schema_ctx *ctx, const struct sb_field *f,
                                const struct sb_value *v)
 {
-    static const char *const families[][4] = {
-        {"http", "https"}, {"tcp", "tls", "udp"}, {"tls_passthrough"}, {"grpc", "grpcs"}};
-    const char *const *seen = NULL;
+    const struct sb_value *item;
+    struct sb_str list = SB_STR("");
+    unsigned seen = 0, count = 0;
 
     (void)f;
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
-        if (!has_any(v, families[i]))
+    sb_array_each (item, v) {
+        unsigned family = family_of(item);
+
+        if (family == FAMILIES || seen & 1u << family)
             continue;
-        if (seen)
-            return sb_say(ctx, "these sets are mutually exclusive: (%.*s), (%.*s)",
-                          SB_ARG(sb_quoted_list(ctx->arena, seen)),
-                          SB_ARG(sb_quoted_list(ctx->arena, families[i])));
-        seen = families[i];
+        seen |= 1u << family;
+        list = sb_arena_printf(ctx->arena, "%.*s%s(%.*s)", SB_ARG(list), count++ ? ", " : "",
+                               SB_ARG(sb_quoted_list(ctx->arena, families[family])));
     }
-    return NULL;
+    if (count < 2)
+        return NULL;
+    return sb_say(ctx, "these sets are mutually exclusive: %.*s", SB_ARG(list));
 }
 
 /* -- hosts ------------------------------------------------------------------------------------- */
@@ -224,7 +232,7 @@ static const char *must_be_host(struct sb_schema_ctx *ctx, struct sb_str s, bool
 
     if (!ok && strcmp(why, bad_port) != 0)
         return sb_say(ctx, "invalid value: %.*s", SB_ARG(s));
-    if (name_only && h.type != SB_HOST_NAME)
+    if (ok && name_only && h.type != SB_HOST_NAME)
         return "must not be an IP";
     if (!ok || h.port >= 0)
         return "must not have a port";
@@ -351,10 +359,7 @@ const char *sb_check_target(struct sb_schema_ctx *ctx, const struct sb_field *f,
     (void)f;
     if (sb_host_read(ctx->arena, v->s, &h, &why))
         return NULL;
-    if (ctx->import || ctx->updating)
-        return sb_say(ctx, "Invalid target ('%.*s'); not a valid hostname or ip address",
-                      SB_ARG(v->s));
-    return "Invalid target; not a valid hostname or ip address";
+    return sb_say(ctx, "Invalid target ('%.*s'); not a valid hostname or ip address", SB_ARG(v->s));
 }
 
 const char *sb_check_ip(struct sb_schema_ctx *ctx, const struct sb_field *f,
@@ -444,10 +449,10 @@ const char *sb_check_router_path(struct sb_schema_ctx *ctx, const struct sb_fiel
     const char *why;
 
     (void)f;
-    if (!regex && !sb_str_starts(v->s, SB_STR("/")))
-        return "should start with: / (fixed path) or ~/ (regex path)";
     if (sb_str_find(v->s, SB_STR("//"), 0) >= 0)
         return "must not have empty segments";
+    if (!regex && !sb_str_starts(v->s, SB_STR("/")))
+        return "should start with: / (fixed path) or ~/ (regex path)";
     why = bad_escape(ctx, v->s);
     if (why)
         return why;

@@ -64,6 +64,11 @@ static bool exists(const struct sb_schema_ctx *ctx, const struct sb_field *f)
     return !(f->flags & SB_F_EXPRESSIONS) || ctx->expressions;
 }
 
+static struct sb_fields known_of(const struct scope *s)
+{
+    return (struct sb_fields){s->fields, s->sub ? s->sub->fields : NULL};
+}
+
 static const struct sb_field *resolve(const struct sb_schema_ctx *ctx, const struct scope *s,
                                       struct sb_str name)
 {
@@ -265,7 +270,8 @@ static struct sb_value *check_items(struct sb_schema_ctx *ctx, const struct sb_f
     struct sb_value *errors = sb_value_array(ctx->arena), *why;
 
     for (uint32_t i = 0; v->type == SB_V_ARRAY && i < v->count; i++) {
-        why = sb_check_value(ctx, elements, v->items[i]);
+        why = sb_is_nil(v->items[i]) ? text(ctx, "required field missing")
+                                     : sb_check_value(ctx, elements, v->items[i]);
         if (!why)
             continue;
         while (errors->count < i)
@@ -289,6 +295,8 @@ static struct sb_value *check_map(struct sb_schema_ctx *ctx, const struct sb_fie
 
         if (f->keys)
             why = sb_check_value(ctx, f->keys, &key);
+        if (!why && sb_is_nil(m->value))
+            why = text(ctx, "required field missing");
         if (!why && f->values)
             why = sb_check_value(ctx, f->values, m->value);
         if (why)
@@ -297,20 +305,19 @@ static struct sb_value *check_map(struct sb_schema_ctx *ctx, const struct sb_fie
     return NULL;
 }
 
-static struct sb_value *check_foreign(struct sb_schema_ctx *ctx, const struct sb_field *f,
-                                      const struct sb_value *v)
+/* What was a list, said of a record: a list again, one complaint an item. */
+static struct sb_value *as_list(struct sb_arena *a, struct sb_value *errors)
 {
-    static const struct sb_field uuid = {.type = SB_T_STRING, .flags = SB_F_UUID};
-    const struct sb_value *id = sb_get(v, "id");
-    struct sb_value *why = id ? sb_check_value(ctx, &uuid, id) : text(ctx, "missing primary key");
-    struct sb_value *errors;
+    struct sb_value *list = sb_value_array(a);
+    const struct sb_member *m;
+    int64_t n;
 
-    (void)f;
-    if (!why)
-        return NULL;
-    errors = sb_value_object(ctx->arena);
-    sb_object_set(ctx->arena, errors, SB_STR("id"), why);
-    return errors;
+    sb_object_each (m, errors) {
+        if (!sb_str_int(m->key, &n) || n != list->count + 1)
+            return errors;
+        sb_array_push(a, list, m->value);
+    }
+    return list;
 }
 
 static struct sb_value *check_members(struct sb_schema_ctx *ctx, const struct scope *s,
@@ -346,8 +353,45 @@ static struct sb_value *check_record(struct sb_schema_ctx *ctx, const struct sb_
     const struct scope s = {f->fields, NULL};
     struct sb_value *errors = check_members(ctx, &s, v);
 
-    sb_run_checks(ctx, f->checks, v, errors);
-    return errors->count ? errors : NULL;
+    sb_run_checks(ctx, known_of(&s), f->checks, v, errors);
+    return errors->count ? as_list(ctx->arena, errors) : NULL;
+}
+
+static bool select_sub(struct sb_schema_ctx *ctx, const struct sb_entity *kind,
+                       const struct sb_value *entity, bool complete, struct scope *s,
+                       struct sb_value *errors);
+
+/* A foreign entity that has no good key is looked at as an entity, for what else may be wrong. */
+static struct sb_value *check_foreign_fields(struct sb_schema_ctx *ctx, const struct sb_field *f,
+                                             const struct sb_value *v)
+{
+    const struct sb_entity *kind = sb_entity_find(sb_str_c(f->reference));
+    struct scope s = {kind ? kind->fields : NULL, NULL};
+    struct sb_value *errors = sb_value_object(ctx->arena);
+    bool updating = ctx->updating;
+
+    if (!kind || !is_table(v) || !select_sub(ctx, kind, v, true, &s, errors))
+        return errors->count ? errors : NULL;
+    ctx->updating = true;
+    errors = check_members(ctx, &s, v);
+    sb_run_checks(ctx, known_of(&s), s.sub ? s.sub->checks : NULL, v, errors);
+    ctx->updating = updating;
+    return errors->count ? as_list(ctx->arena, errors) : NULL;
+}
+
+static struct sb_value *check_foreign(struct sb_schema_ctx *ctx, const struct sb_field *f,
+                                      const struct sb_value *v)
+{
+    static const struct sb_field uuid = {.type = SB_T_STRING, .flags = SB_F_UUID};
+    const struct sb_value *id = sb_get(v, "id");
+    struct sb_value *why = id ? sb_check_value(ctx, &uuid, id) : text(ctx, "missing primary key");
+    struct sb_value *errors = why ? check_foreign_fields(ctx, f, v) : NULL;
+
+    if (!why || errors)
+        return errors;
+    errors = sb_value_object(ctx->arena);
+    sb_object_set(ctx->arena, errors, SB_STR("id"), why);
+    return errors;
 }
 
 static struct sb_value *check_children(struct sb_schema_ctx *ctx, const struct sb_field *f,
@@ -533,9 +577,9 @@ static struct sb_value *fill_value(struct pass *p, const struct sb_field *f, str
         return fill_list(p, f, v);
     if (f->type == SB_T_MAP && is_table(v))
         return fill_map(p, f, v);
-    if (f->type != SB_T_RECORD || !is_table(v) || (v->type == SB_V_ARRAY && v->count))
+    if (f->type != SB_T_RECORD || !is_table(v) || f->flags & SB_F_ABSTRACT)
         return v;
-    return f->flags & SB_F_ABSTRACT ? v : fill_record(p, &s, f->shorthands, v);
+    return fill_record(p, &s, f->shorthands, v);
 }
 
 /* What a field becomes; NULL: it stays absent. */
@@ -551,7 +595,9 @@ static struct sb_value *fill_field(struct pass *p, const struct sb_field *f, str
         if (p->when == SELECT && !is_required(f))
             return sb_value_null(p->ctx->arena);
         made = default_of(p, f);
-        return made || f->flags & SB_F_TRANSIENT ? made : sb_value_null(p->ctx->arena);
+        if (made || f->flags & SB_F_TRANSIENT || (p->when == INSERT && is_required(f)))
+            return made;
+        return sb_value_null(p->ctx->arena);
     }
     return v->type == SB_V_NULL ? v : fill_value(p, f, v);
 }
@@ -615,6 +661,8 @@ static struct sb_value *shallow_copy(struct sb_arena *a, const struct sb_value *
     struct sb_value *copy = sb_value_object(a);
     const struct sb_member *m;
 
+    for (uint32_t i = 0; sb_is(v, SB_V_ARRAY) && i < v->count; i++) /* Lua's way to see a list */
+        sb_object_append(a, copy, sb_arena_printf(a, "%u", i + 1), v->items[i]);
     sb_object_each (m, v)
         sb_object_append(a, copy, m->key, m->value);
     return copy;
@@ -731,8 +779,8 @@ static struct sb_value *validate(struct sb_schema_ctx *ctx, const struct sb_enti
     if (kind->flags & SB_E_TTL)
         sb_object_remove(copy, SB_STR("ttl"));
     errors = check_members(ctx, s, copy);
-    sb_run_checks(ctx, kind->checks, entity, errors);
-    sb_run_checks(ctx, s->sub ? s->sub->checks : NULL, entity, errors);
+    sb_run_checks(ctx, (struct sb_fields){kind->fields, NULL}, kind->checks, entity, errors);
+    sb_run_checks(ctx, known_of(s), s->sub ? s->sub->checks : NULL, entity, errors);
     transform_errors(ctx, kind, entity, sent, base, errors);
     return errors;
 }

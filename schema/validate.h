@@ -8,9 +8,15 @@
 struct sb_value *sb_check_value(struct sb_schema_ctx *ctx, const struct sb_field *f,
                                 const struct sb_value *v);
 
+/* The fields in force: `fields`, or those of the same name in `first` (NULL: none). */
+struct sb_fields {
+    const struct sb_field *fields, *first;
+};
+
 /* Runs the checks over a record whose fields have been looked at, and adds to its errors. */
-void sb_run_checks(struct sb_schema_ctx *ctx, const struct sb_entity_check *checks,
-                   const struct sb_value *record, struct sb_value *errors);
+void sb_run_checks(struct sb_schema_ctx *ctx, struct sb_fields known,
+                   const struct sb_entity_check *checks, const struct sb_value *record,
+                   struct sb_value *errors);
 
 /* sb_entity_insert() in two halves: all but the transformations, and those. */
 SB_MUST enum sb_rc sb_entity_build(struct sb_schema_ctx *ctx, const struct sb_entity *kind,

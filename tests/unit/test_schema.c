@@ -120,7 +120,7 @@ static void refuses_in_kongs_words(void **state)
          "schema violation (healthchecks.active: {\n  timeout = \"value should be between 0 and "
          "65535\"\n})"},
         {"targets", "{\"target\":\"a b\",\"upstream\":{\"id\":\"" ID "\"}}",
-         "schema violation (target: Invalid target; not a valid hostname or ip address)"},
+         "schema violation (target: Invalid target ('a b'); not a valid hostname or ip address)"},
         {"plugins", "{}", "schema violation (name: required field missing)"},
         {"plugins", "{\"name\":\"nope\"}",
          "schema violation (name: plugin 'nope' not enabled; add it to the 'plugins' configuration "
@@ -177,6 +177,96 @@ static void refuses_in_kongs_words(void **state)
         if (!sb_entity_insert(&ctx, kind_of(rows[i].kind), json(a, rows[i].input), &out, &e))
             fail_msg("accepted: %s %s", rows[i].kind, rows[i].input);
         assert_int_equal(e.code, SB_KONG_SCHEMA_VIOLATION);
+        assert_string_equal(e.message.p, rows[i].message);
+        sb_arena_free(a);
+    }
+}
+
+static struct sb_value *json_quoted(struct sb_arena *a, const char *text)
+{
+    char *copy = sb_arena_cstr(a, sb_str_c(text));
+
+    for (char *p = copy; *p; p++)
+        *p = *p == '\'' ? '"' : *p;
+    return json(a, copy);
+}
+
+/* What Kong's own schema code answered to the same: how fields, conditions and records meet. */
+static void meets_kongs_engine(void **state)
+{
+    static const struct {
+        const char *kind, *input, *message;
+    } rows[] = {
+        {"services", "{'host':'a','protocol':'x','tls_verify':true,'ca_certificates':['x']}",
+         "2 schema violations (ca_certificates.1: expected a valid UUID; protocol: expected one "
+         "of: grpc, grpcs, http, https, tcp, tls, tls_passthrough, udp)"},
+        {"services", "{'host':'a','protocol':'udp','path':'{vault://env/p}','tls_verify':{}}",
+         "4 schema violations (failed conditional validation given value of field 'protocol'; "
+         "failed conditional validation given value of field 'protocol'; path: value must be null; "
+         "tls_verify: value must be null)"},
+        {"routes", "{'paths':['http://a']}",
+         "schema violation (paths.1: must not have empty segments)"},
+        {"routes", "{'protocols':['tls_passthrough','grpc','tcp'],'snis':['a']}",
+         "schema violation (protocols: these sets are mutually exclusive: ('tls_passthrough'), "
+         "('grpc', 'grpcs'), ('tcp', 'tls', 'udp'))"},
+        {"routes", "{'protocols':['http'],'paths':['/'],'snis':['a:1']}",
+         "2 schema violations ('snis' can only be set when 'protocols' is 'grpcs', 'https', 'tls' "
+         "or 'tls_passthrough'; snis.1: must not have a port)"},
+        {"routes", "{'paths':['/',null],'headers':{'a':null}}",
+         "2 schema violations (headers: required field missing; paths.2: required field missing)"},
+        {"routes", "{'paths':['/'],'service':{'protocol':'x'}}",
+         "schema violation (service.protocol: expected one of: grpc, grpcs, http, https, tcp, tls, "
+         "tls_passthrough, udp)"},
+        {"upstreams", "{'name':'a','hash_on':'path','hash_fallback':'path'}",
+         "2 schema violations (failed conditional validation given value of field 'hash_on'; "
+         "hash_fallback: expected one of: none, consumer, header, cookie, query_arg, ip, "
+         "uri_capture)"},
+        {"upstreams",
+         "{'name':'a','hash_fallback':null,'hash_fallback_header':'a','hash_on_cookie':'a','hash_"
+         "fallback_query_arg':'a'}",
+         "2 schema violations (failed conditional validation given value of field 'hash_fallback'; "
+         "hash_fallback_uri_capture: required field missing)"},
+        {"upstreams", "{'name':'a','hash_on':'cookie','hash_on_cookie':'ü'}",
+         "2 schema violations (failed conditional validation given value of field 'hash_on'; "
+         "hash_on_cookie: contains one or more invalid characters. ASCII control characters "
+         "(0-31;127), space, tab and the characters ()<>@,;:\\\"/?={}[] are not allowed.)"},
+        {"upstreams", "{'name':'a','healthchecks':['x','x']}",
+         "2 schema violations (healthchecks.1: unknown field; healthchecks.2: unknown field)"},
+        {"acls", "{'group':'a','consumer':{'name':'x'}}",
+         "schema violation (consumer.name: unknown field)"},
+        {"acls", "{'group':'a','consumer':['x']}", "schema violation (consumer.1: unknown field)"},
+        {"snis", "{'name':'1.2.3.4:99999','certificate':{'id':'" ID "'}}",
+         "schema violation (name: must not have a port)"},
+        {"vaults", "{'name':['x'],'prefix':'a'}",
+         "schema violation (name: vault 'x' is not installed)"},
+        {"keys", "{'kid':'a','jwk':'x','pem':{}}",
+         "schema violation (pem.@entity: {\n  \"at least one of these fields must be non-empty: "
+         "'private_key', 'public_key'\"\n})"},
+        {"plugins", "{'name':'acl','config':'x'}",
+         "2 schema violations (at least one of these fields must be non-empty: 'config.allow', "
+         "'config.deny'; config: expected a record)"},
+        {"plugins", "{'name':'statsd','config':{'allow_status_codes':['200-299','200']}}",
+         "schema violation (config.allow_status_codes: {\n  [2] = \"invalid value: 200\"\n})"},
+        {"plugins", "{'name':'datadog','config':{'metrics':[{'name':'kong_latency'}]}}",
+         "schema violation (config.metrics: {\n  {\n    stat_type = \"field required for entity "
+         "check\"\n  }\n})"},
+        {"plugins", "{'name':'aws-lambda','config':{'aws_key':5}}",
+         "2 schema violations (all or none of these fields must be set: 'config.aws_key', "
+         "'config.aws_secret'; config.aws_key: expected a string)"},
+        {"plugins", "{'name':'ai-prompt-decorator','config':{'prompts':{'prepend':[['x']]}}}",
+         "schema violation (config.prompts: {\n  prepend = {\n    {\n      \"unknown field\",\n    "
+         "  content = \"required field missing\"\n    }\n  }\n})"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct sb_arena *a = sb_arena_new(0);
+        struct sb_schema_ctx ctx = {.arena = a};
+        struct sb_kong_error e = {0};
+        struct sb_value *out;
+
+        if (!sb_entity_insert(&ctx, kind_of(rows[i].kind), json_quoted(a, rows[i].input), &out, &e))
+            fail_msg("accepted: %s %s", rows[i].kind, rows[i].input);
         assert_string_equal(e.message.p, rows[i].message);
         sb_arena_free(a);
     }
@@ -489,6 +579,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_in_kongs_words),
+        cmocka_unit_test(meets_kongs_engine),
         cmocka_unit_test(fills_in),
         cmocka_unit_test(generates_secrets),
         cmocka_unit_test(updates_merge),
