@@ -9,7 +9,6 @@
 #include "shared/crypto_memory.h"
 
 #include <openssl/crypto.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,27 +42,38 @@ _Static_assert(sizeof(struct piece) == 16, "what follows must be aligned");
 
 struct list {
     struct piece *first;
-    uint32_t count;
+    uint32_t count, keep_max; /* keep_max: 0 where the thread keeps nothing */
 };
 
-static _Thread_local struct {
-    bool on;
-    struct list lists[CLASSES];
-} pool;
+static _Thread_local struct list lists[CLASSES + 1]; /* NO_CLASS keeps nothing */
 
-static unsigned class_of(size_t len)
+static __attribute__((noinline)) unsigned large_class_of(size_t len)
 {
-    if (len <= SMALL_MAX)
-        return len ? (unsigned)((len - 1) / STEP) : 0;
     for (unsigned i = 0; i < LARGE_CLASSES; i++)
         if (len <= large[i])
             return SMALL_CLASSES + i;
     return NO_CLASS;
 }
 
+static inline unsigned class_of(size_t len)
+{
+    return len <= SMALL_MAX ? (unsigned)((len + STEP - 1) / STEP - (len > 0)) : large_class_of(len);
+}
+
 static size_t class_len(unsigned class)
 {
     return class < SMALL_CLASSES ? (size_t)(class + 1) * STEP : large[class - SMALL_CLASSES];
+}
+
+static __attribute__((noinline)) void *take_new(size_t len, unsigned class)
+{
+    struct piece *p = malloc(sizeof *p + (class == NO_CLASS ? len : class_len(class)));
+
+    if (!p)
+        return NULL;
+    p->class = class;
+    p->len = len;
+    return p + 1;
 }
 
 static void *take(size_t len, const char *file, int line)
@@ -73,15 +83,11 @@ static void *take(size_t len, const char *file, int line)
 
     (void)file;
     (void)line;
-    if (pool.on && class != NO_CLASS && (p = pool.lists[class].first)) {
-        pool.lists[class].first = p->next;
-        pool.lists[class].count--;
-    } else {
-        p = malloc(sizeof *p + (class == NO_CLASS ? len : class_len(class)));
-        if (!p)
-            return NULL;
-        p->class = class;
-    }
+    p = lists[class].first;
+    if (!p)
+        return take_new(len, class);
+    lists[class].first = p->next;
+    lists[class].count--;
     p->len = len;
     return p + 1;
 }
@@ -95,12 +101,8 @@ static void give(void *block, const char *file, int line)
     (void)line;
     if (!p--)
         return;
-    if (!pool.on || p->class == NO_CLASS) {
-        free(p);
-        return;
-    }
-    list = &pool.lists[p->class];
-    if (list->count >= KEEP_MIN && list->count * class_len(p->class) >= KEEP_LEN) {
+    list = &lists[p->class];
+    if (list->count >= list->keep_max) {
         free(p);
         return;
     }
@@ -143,16 +145,19 @@ void sb_crypto_memory_init(void)
 
 void sb_crypto_memory_pool(void)
 {
-    pool.on = true;
+    for (unsigned i = 0; i < CLASSES; i++) {
+        size_t n = KEEP_LEN / class_len(i);
+
+        lists[i].keep_max = n > KEEP_MIN ? (uint32_t)n : KEEP_MIN;
+    }
 }
 
 void sb_crypto_memory_release(void)
 {
-    pool.on = false;
     for (unsigned i = 0; i < CLASSES; i++)
-        for (struct piece *p = pool.lists[i].first, *next; p; p = next) {
+        for (struct piece *p = lists[i].first, *next; p; p = next) {
             next = p->next;
             free(p);
         }
-    memset(pool.lists, 0, sizeof pool.lists);
+    memset(lists, 0, sizeof lists);
 }
