@@ -370,21 +370,30 @@ static bool content_length(struct sb_http_head *h, struct sb_str value)
     return true;
 }
 
+/* What a byte of a host is; most are nothing in particular. */
+enum { HOST_BAD = 1, HOST_DOT, HOST_COLON, HOST_CLOSES };
+
+static const unsigned char host_bytes[256] = {
+    [0x00 ... 0x20] = HOST_BAD, [0x7f] = HOST_BAD,   ['/'] = HOST_BAD,  ['?'] = HOST_BAD,
+    ['#'] = HOST_BAD,           ['@'] = HOST_BAD,    ['\\'] = HOST_BAD, ['.'] = HOST_DOT,
+    [':'] = HOST_COLON,         [']'] = HOST_CLOSES,
+};
+
 bool sb_http_host_valid(struct sb_str host, struct sb_str *name)
 {
     size_t end = host.len;
     bool literal = host.len && host.p[0] == '[';
 
     for (size_t i = 0; i < host.len; i++) {
-        unsigned char c = (unsigned char)host.p[i];
+        unsigned char kind = host_bytes[(unsigned char)host.p[i]];
 
-        if (c < 0x21 || c == 0x7f || c == '/' || c == '?' || c == '#' || c == '@' || c == '\\')
+        if (!kind)
+            continue;
+        if (kind == HOST_BAD || (kind == HOST_DOT && i && host.p[i - 1] == '.'))
             return false;
-        if (c == '.' && i && host.p[i - 1] == '.')
-            return false;
-        if (c == ']')
+        if (kind == HOST_CLOSES)
             literal = false;
-        if (c == ':' && !literal && end == host.len)
+        if (kind == HOST_COLON && !literal && end == host.len)
             end = i;
     }
     *name = sb_str_first(host, end);

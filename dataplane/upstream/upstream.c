@@ -154,7 +154,6 @@ static struct sb_str host_name(const struct sb_exchange *x, bool *is_ip)
 
 size_t sb_upstream_host(const struct sb_exchange *x, char out[SB_UPSTREAM_HOST_MAX])
 {
-    char port[8];
     bool is_ip, bare6;
     struct sb_str name;
     size_t len = 0;
@@ -173,9 +172,13 @@ size_t sb_upstream_host(const struct sb_exchange *x, char out[SB_UPSTREAM_HOST_M
     if (bare6)
         len = put(out, len, SB_STR("]"));
     if (x->pick.port != (sb_upstream_is_tls(x->service) ? 443 : 80)) {
-        int n = snprintf(port, sizeof port, ":%u", x->pick.port);
+        char port[sizeof ":65535" - 1];
+        size_t at = sizeof port;
 
-        len = put(out, len, sb_str_n(port, (size_t)n));
+        for (unsigned n = x->pick.port; n || at == sizeof port; n /= 10)
+            port[--at] = (char)('0' + n % 10);
+        port[--at] = ':';
+        len = put(out, len, sb_str_n(port + at, sizeof port - at));
     }
     return len > SB_UPSTREAM_HOST_MAX ? 0 : len;
 }
