@@ -254,7 +254,7 @@ static int64_t jittered(int64_t ms)
 static void connect_failed(struct sb_pg_async *pg, const struct sb_err *err)
 {
     if (!pg->down)
-        sb_error("credentials: %s", err->text);
+        sb_error("postgres: %s", err->text);
     pg->down = true;
     count(&pg->stats.failures);
     pg->state = OFF;
@@ -270,7 +270,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg);
 static void connected(struct sb_pg_async *pg)
 {
     if (pg->down)
-        sb_notice("credentials: the database answers again");
+        sb_notice("postgres: the database answers again");
     pg->down = false;
     pg->retry_ms = RETRY_FIRST_MS;
     pg->state = UP;
@@ -332,7 +332,7 @@ static void broken(struct sb_pg_async *pg, const char *why)
 
     sb_err_set(&err, SB_UNAVAILABLE, "connection to PostgreSQL lost: %.*s", (int)strcspn(why, "\n"),
                why);
-    sb_info("credentials: %s", err.text);
+    sb_info("postgres: %s", err.text);
     disconnect(pg);
     queue_init(&failed);
     queue_move(&pg->sent, &lost);

@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "dataplane/config/snapshot.h"
 #include "dataplane/plugins/rate_counters_cluster.h"
@@ -27,23 +26,28 @@ const struct sb_period_row sb_period_rows[SB_PERIODS] = {
     {"day", "Day", 24 * 3600}, {"month", "Month", 30 * 86400}, {"year", "Year", 365 * 86400},
 };
 
-/* Days from 1970 to the first of a month (0..11) of a year: the proleptic Gregorian calendar,
- * counted from March, so that the leap day comes last. */
-static int64_t days_to(int64_t year, int month)
-{
-    int64_t y = month < 2 ? year - 1 : year;
-    int m = month < 2 ? month + 10 : month - 2;
-
-    return y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 - 719468;
-}
+/* The proleptic Gregorian calendar in eras of 400 years, which are equal, and in years that begin
+ * in March, so that the leap day comes last. (The C library's answer takes a lock.) */
+enum { ERA_DAYS = 146097, ERA_BEGINS = 719468 }; /* days before 1970: 0000-03-01 */
 
 static int64_t calendar_start(enum sb_period period, int64_t now_s)
 {
-    time_t t = (time_t)now_s;
-    struct tm tm;
+    int64_t days = now_s / 86400 + ERA_BEGINS, era = days / ERA_DAYS, day = days % ERA_DAYS;
+    int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+    int64_t in_year = day - (year * 365 + year / 4 - year / 100); /* 0: the first of March */
+    int64_t month = (5 * in_year + 2) / 153;                      /* 0: March */
 
-    gmtime_r(&t, &tm);
-    return days_to(tm.tm_year + 1900, period == SB_PER_YEAR ? 0 : tm.tm_mon) * 86400;
+    if (period == SB_PER_YEAR && month < 10) /* January came before this March */
+        year--;
+    if (year < 0) {
+        year += 400;
+        era--;
+    }
+    if (period == SB_PER_YEAR)
+        month = 10;
+    return (era * ERA_DAYS + year * 365 + year / 4 - year / 100 + (month * 153 + 2) / 5 -
+            ERA_BEGINS) *
+           86400;
 }
 
 int64_t sb_window_start(enum sb_period period, int64_t now_s)

@@ -281,6 +281,9 @@ def test_redis_goes_away_and_comes_back(upstream, sync_rate, how):
                 server.stop()
             else:
                 server.pause()
+                for host in ("a.test", "strict.test"):      # clients that leave while they wait
+                    with Client(g) as c:
+                        c.send(ASK.replace("a.test", host))
             wait_until(lambda: g.proxy(host="strict.test").status_code == 500, what="a refusal")
             began = time.monotonic()
             for _ in range(20):

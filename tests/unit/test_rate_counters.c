@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "dataplane/plugins/rate_counters_local.h"
 #include "dataplane/plugins/rate_counters_sync.h"
@@ -47,6 +48,20 @@ static void test_windows(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (sb_window_start(rows[i].period, rows[i].now_s) != rows[i].start_s)
             fail_msg("row %zu: %lld", i, (long long)sb_window_start(rows[i].period, rows[i].now_s));
+}
+
+/* Every day until 2200, as the C library has it. */
+static void test_calendar(void **state)
+{
+    (void)state;
+    for (int64_t day = 0; day < 84000; day++) {
+        time_t t = day * 86400;
+        struct tm tm;
+
+        gmtime_r(&t, &tm);
+        assert_int_equal(sb_window_start(SB_PER_MONTH, t), (day - tm.tm_mday + 1) * 86400);
+        assert_int_equal(sb_window_start(SB_PER_YEAR, t + 86399), (day - tm.tm_yday) * 86400);
+    }
 }
 
 static void test_numbers(void **state)
@@ -384,6 +399,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_calendar),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_local),
         cmocka_unit_test(test_local_is_bounded),
