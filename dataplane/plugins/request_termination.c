@@ -1,10 +1,24 @@
-/* request_termination.c - answers in place of the service (reference/plugins-traffic.md). */
+/* request_termination.c - answers in place of the service (reference/plugins-traffic.md).
+ *
+ * An echo tells the client all about its request, as the plugins before left it: for finding out
+ * why it goes where it goes.
+ */
+#include <unistd.h>
+
+#include "dataplane/config/node.h"
 #include "dataplane/plugins/args.h"
 #include "dataplane/plugins/bundled.h"
+#include "dataplane/plugins/details.h"
 #include "dataplane/plugins/plugin.h"
+#include "dataplane/plugins/request_values.h"
 #include "shared/json.h"
 
+enum { ECHO_BODY_MAX = 1 << 20 }; /* a longer one is not told */
+
 struct config {
+    bool echo;
+    struct sb_str message;           /* of the echo; "": none */
+    char node[SB_UUID_TEXT_LEN + 1]; /* for the echo */
     int status;
     struct sb_str trigger; /* "": always */
     struct sb_str type, body;
@@ -44,8 +58,10 @@ static enum sb_rc compile(const struct sb_plugin_source *in, const void **out, s
 {
     struct config *c = SB_NEW(in->arena, struct config);
     struct sb_str message = sb_value_str_at(in->config, "message");
+    struct sb_uuid node;
+    enum sb_rc rc;
 
-    (void)err;
+    c->echo = sb_value_bool_at(in->config, "echo", false);
     c->status = (int)sb_value_int_at(in->config, "status_code", 503);
     c->trigger = sb_arena_str(in->arena, sb_value_str_at(in->config, "trigger"));
     c->type = sb_arena_str(in->arena, sb_value_str_at(in->config, "content_type"));
@@ -53,6 +69,13 @@ static enum sb_rc compile(const struct sb_plugin_source *in, const void **out, s
     c->has_body = c->body.len > 0;
     if (!c->has_body && message.len == 0)
         message = default_message(c->status);
+    c->message = sb_arena_str(in->arena, message);
+    if (c->echo) {
+        rc = sb_node_id(in->settings, &node, err);
+        if (rc)
+            return rc;
+        sb_uuid_format(&node, c->node);
+    }
     if (!c->has_body && message.len) {
         c->has_body = true;
         c->body = message_body(in->arena, message);
@@ -72,12 +95,86 @@ static bool triggered(struct sb_exchange *x, struct sb_str trigger)
     return query.len && sb_arg_find(sb_exchange_arena(x), query, trigger, &arg);
 }
 
-static enum sb_rc access(struct sb_exchange *x, const void *config)
+/* -- the echo --------------------------------------------------------------------------------- */
+
+static void put(struct sb_exchange *x, struct sb_value *object, const char *name,
+                const struct sb_value *value)
+{
+    if (value)
+        sb_object_append(sb_exchange_arena(x), object, sb_str_c(name), (struct sb_value *)value);
+}
+
+static void put_text(struct sb_exchange *x, struct sb_value *object, const char *name,
+                     struct sb_str text)
+{
+    if (text.p)
+        put(x, object, name, sb_value_str(sb_exchange_arena(x), text));
+}
+
+static void put_number(struct sb_exchange *x, struct sb_value *object, const char *name, int64_t n)
+{
+    put(x, object, name, sb_value_int(sb_exchange_arena(x), n));
+}
+
+static struct sb_value *tell_node(struct sb_exchange *x, const struct config *c)
+{
+    struct sb_value *v = sb_value_object(sb_exchange_arena(x));
+    char host[256] = "";
+
+    gethostname(host, sizeof host - 1);
+    put_text(x, v, "node_id", sb_str_c(c->node));
+    put_number(x, v, "worker_pid", getpid());
+    put_text(x, v, "hostname", sb_arena_str(sb_exchange_arena(x), sb_str_c(host)));
+    return v;
+}
+
+/* body p NULL: too long to be told. */
+static struct sb_value *tell_request(struct sb_exchange *x, struct sb_str body)
+{
+    struct sb_value *v = sb_value_object(sb_exchange_arena(x)), *query = NULL;
+
+    put_text(x, v, "scheme", sb_exchange_https(x) ? SB_STR("https") : SB_STR("http"));
+    put_text(x, v, "host", sb_exchange_host(x));
+    put_number(x, v, "port", sb_exchange_server_port(x));
+    put(x, v, "headers", sb_request_headers(x));
+    if (sb_args_object(sb_exchange_arena(x), sb_exchange_upstream_query(x), &query) == SB_OK)
+        put(x, v, "query", query);
+    if (body.p)
+        put(x, v, "body", sb_request_body_value(x, body));
+    put_text(x, v, "raw_body", body);
+    put_text(x, v, "method", sb_exchange_upstream_method(x));
+    put_text(x, v, "path", sb_exchange_path(x));
+    put(x, v, "uri_captures", sb_request_captures(x));
+    return v;
+}
+
+static enum sb_rc echo(struct sb_exchange *x, const struct config *c)
+{
+    struct sb_value *v = sb_value_object(sb_exchange_arena(x));
+    struct sb_str body = {0};
+    enum sb_rc rc = sb_request_body(x, ECHO_BODY_MAX, &body);
+
+    if (rc && rc != SB_TOOLARGE)
+        return rc;
+    if (c->message.len)
+        put_text(x, v, "message", c->message);
+    put(x, v, "kong", tell_node(x, c));
+    put(x, v, "request", tell_request(x, rc ? (struct sb_str){0} : body));
+    put(x, v, "matched_route", sb_exchange_route_entity(x));
+    put(x, v, "matched_service", sb_exchange_service_entity(x));
+    sb_exchange_answer(x, c->status, SB_STR("application/json; charset=utf-8"),
+                       sb_json_text(sb_exchange_arena(x), v, 0), NULL, 0);
+    return SB_OK;
+}
+
+static enum sb_rc run_access(struct sb_exchange *x, const void *config)
 {
     const struct config *c = config;
 
     if (!triggered(x, c->trigger))
         return SB_OK;
+    if (c->echo)
+        return echo(x, c);
     if (c->has_body)
         sb_exchange_answer(x, c->status, c->type, c->body, NULL, 0);
     else
@@ -89,5 +186,5 @@ const struct sb_plugin sb_plugin_request_termination = {
     .name = "request-termination",
     .priority = 2,
     .compile = compile,
-    .access = access,
+    .access = run_access,
 };

@@ -518,7 +518,7 @@ static enum sb_rc read_body(struct job *j)
     j->body = SB_STR("");
     if (!moves && !(c->any[BODY] && (kind != OTHER || c->sets_type)))
         return SB_OK;
-    return sb_exchange_body(j->x, c->body_max, &j->body);
+    return sb_request_body(j->x, c->body_max, &j->body);
 }
 
 static enum sb_rc access(struct sb_exchange *x, const void *config)

@@ -1,4 +1,4 @@
-"""request-transformer and correlation-id, beside the recorded cases: what comes from the request may
+"""request-transformer, correlation-id and the echo of request-termination, beside the recorded cases: what comes from the request may
 not get out of its place, large bodies, repeated fields, generators."""
 
 import re
@@ -7,6 +7,7 @@ import time
 import pytest
 
 from gateway import Gateway, Upstream
+from postgres import wait_until
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 JSON = {"Content-Type": "application/json"}
@@ -183,3 +184,35 @@ def test_correlation_id_where_no_route_was_found():
         assert answer.status_code == 404
         assert re.fullmatch(r"[0-9a-f-]{36}", answer.headers["X-Id"])
         assert gateway.proxy("/", headers={"X-Id": "mine"}).headers["X-Id"] == "mine"
+
+
+def test_echo_tells_what_transformers_left():
+    plugins = [{"name": "request-transformer", "config": {"http_method": "PUT", **rules(
+        add_headers="x-a:1", add_querystring="q:2", add_body="b:3")}},
+        {"name": "request-termination", "config": {"echo": True, "status_code": 200, "message": "m"}}]
+    route = {"name": "r", "paths": ["~/u/(?<id>\\d+)/(x)?"], "tags": ["t"], "plugins": plugins}
+    with Gateway(config={"services": [{"name": "s", "url": "http://a.test/p", "routes": [
+            route]}]}) as gateway:
+        body = gateway.proxy("/u/7/?z=%20", method="POST", json={"a": 1}).json()
+        request, route, service = body["request"], body["matched_route"], body["matched_service"]
+        assert body["message"] == "m" and body["kong"]["worker_pid"] == gateway.serving_pid
+        assert request["method"] == "PUT" and request["path"] == "/u/7/"
+        assert request["headers"]["x-a"] == "1" and request["query"] == {"q": "2", "z": " "}
+        assert request["body"] == {"a": 1, "b": "3"} and request["raw_body"] == '{"a":1,"b":"3"}'
+        assert request["uri_captures"] == {"named": {"id": "7"}, "unnamed": ["7", None]}
+        assert (route["name"], route["tags"]) == ("r", ["t"]) and "headers" not in route
+        assert route["service"] == {"id": service["id"]} and service["path"] == "/p"
+        assert route["ws_id"] == service["ws_id"] == "0dc6f45b-8f8d-40d2-a504-473544ee190b"
+
+
+def test_echo_follows_changes_and_knows_the_workspace(migrated):
+    with Gateway(env=migrated.env()) as gateway:
+        gateway.admin("POST", "/routes", json={"name": "r", "hosts": ["r.test"], "tags": ["one"]})
+        gateway.admin("POST", "/routes/r/plugins", json={"name": "request-termination", "config": {
+            "echo": True, "status_code": 200}})
+        gateway.wait_for("r.test")
+        route = gateway.proxy(host="r.test").json()["matched_route"]
+        assert route["tags"] == ["one"]
+        assert route["ws_id"] == migrated.value("SELECT id::text FROM workspaces")
+        gateway.admin("PATCH", "/routes/r", json={"tags": ["two"]})
+        wait_until(lambda: gateway.proxy(host="r.test").json()["matched_route"]["tags"] == ["two"])
