@@ -83,12 +83,25 @@ static struct sb_str header_of(void *x, struct sb_str name)
     return sb_auth_request_header(x, name);
 }
 
+/* Path and query, of a target with scheme and host, too. */
+static struct sb_str uri_of(struct sb_str target)
+{
+    ptrdiff_t at = sb_str_starts(target, SB_STR("/")) ? -1 : sb_str_find(target, SB_STR("://"), 0);
+
+    if (at < 0)
+        return target;
+    target = sb_str_from(target, (size_t)at + 3);
+    while (target.len && target.p[0] != '/' && target.p[0] != '?')
+        target = sb_str_from(target, 1);
+    return target.len ? target : SB_STR("/");
+}
+
 static bool signature_fits(struct sb_exchange *x, const struct sb_hmac_words *words,
                            struct sb_str secret)
 {
     const struct sb_hmac_subject subject = {
         .method = sb_exchange_method(x),
-        .target = sb_exchange_target(x),
+        .target = uri_of(sb_exchange_target(x)),
         .version = sb_exchange_http_version(x),
         .header = header_of,
         .arg = x,

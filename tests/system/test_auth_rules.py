@@ -12,7 +12,7 @@ import json
 import pytest
 
 from gateway import Gateway
-from wire import Origin, ok
+from wire import Client, Origin, ok
 
 ALICE, GUEST = "0c000000-0000-4000-8000-000000000001", "0c000000-0000-4000-8000-000000000004"
 
@@ -75,10 +75,10 @@ def token(**claims):
     return (head + b"." + base64.urlsafe_b64encode(mac).rstrip(b"=")).decode()
 
 
-def signed(date):
-    mac = hmac.new(b"sec", f"date: {date}".encode(), hashlib.sha256).digest()
+def signed(date, what="date", text=None):
+    mac = hmac.new(b"sec", (text or f"date: {date}").encode(), hashlib.sha256).digest()
     return {"Date": date, "Authorization": 'hmac username="al", algorithm="hmac-sha256", '
-            f'headers="date", signature="{base64.b64encode(mac).decode()}"'}
+            f'headers="{what}", signature="{base64.b64encode(mac).decode()}"'}
 
 
 BAD_TOKEN = 'Bearer error="invalid_token"'
@@ -119,6 +119,17 @@ def test_rule(gateway, host, send, status, found):
     answer = gateway.proxy(**{"path": "/", "host": host, **send})
     text = "\n".join([*answer.headers.values(), answer.text])
     assert (answer.status_code, [f for f in found if f not in text]) == (status, []), text
+
+
+@pytest.mark.parametrize("target, uri", [
+    ("http://hmac/a/../b?c", "/a/../b?c"), ("http://hmac?c", "?c"), ("http://hmac", "/"),
+    ("//a://b", "//a://b")])
+def test_what_is_signed_of_a_target(gateway, target, uri):
+    headers = signed("Sun, 06 Nov 1994 08:49:37 GMT", "request-line", f"GET {uri} HTTP/1.1")
+    with Client(gateway) as c:
+        answer = c.ask(f"GET {target} HTTP/1.1\r\nHost: hmac\r\n" + "".join(
+            f"{k}: {v}\r\n" for k, v in headers.items()) + "\r\n")
+    assert (answer.status, b"x-credential-identifier: al" in answer.body) == (200, True)
 
 
 def cookies_of(answer):
