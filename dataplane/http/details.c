@@ -12,6 +12,11 @@ struct sb_lua *sb_exchange_lua(struct sb_exchange *x)
     return sb_plugin_states_lua(x->w->plugins);
 }
 
+unsigned sb_exchange_worker(const struct sb_exchange *x)
+{
+    return x->w->index;
+}
+
 /* -- the connection -- */
 
 struct sb_str sb_exchange_peer_ip(const struct sb_exchange *x)
@@ -110,9 +115,20 @@ bool sb_exchange_replaced_body(const struct sb_exchange *x, struct sb_str *body)
     return x->up.replaces_body;
 }
 
+/* What a header is called, of "x_one" in $http_x_one. */
+static struct sb_str header_name(struct sb_arena *a, struct sb_str rest)
+{
+    char *p = sb_arena_cstr(a, rest);
+
+    for (size_t i = 0; i < rest.len; i++)
+        p[i] = p[i] == '_' ? '-' : p[i] >= 'A' && p[i] <= 'Z' ? (char)(p[i] | 0x20) : p[i];
+    return sb_str_n(p, rest.len);
+}
+
 struct sb_str sb_exchange_variable(struct sb_exchange *x, struct sb_str name)
 {
     struct sb_line line = {.escape = SB_LOG_ESCAPE_NONE};
+    struct sb_str rest;
     char *p;
 
     for (const struct sb_log_variable *v = sb_log_variables; v->name; v++) {
@@ -125,7 +141,8 @@ struct sb_str sb_exchange_variable(struct sb_exchange *x, struct sb_str name)
         p = sb_arena_alloc(sb_exchange_arena(x), VARIABLE_MAX);
         line.p = p;
         line.end = p + VARIABLE_MAX;
-        v->put(&line, x, family ? sb_str_from(name, len) : SB_STR(""));
+        rest = family ? sb_str_from(name, len) : SB_STR("");
+        v->put(&line, x, v->header ? header_name(sb_exchange_arena(x), rest) : rest);
         return line.p == p ? (struct sb_str){0} : sb_str_n(p, (size_t)(line.p - p));
     }
     return (struct sb_str){0};

@@ -11,6 +11,8 @@ struct sb_lua;
 /* The worker's Lua (plugins/lua). Never NULL, but perhaps not made yet. */
 struct sb_lua *sb_exchange_lua(struct sb_exchange *x);
 
+unsigned sb_exchange_worker(const struct sb_exchange *x); /* 0, 1 ... */
+
 /* -- the connection -- */
 
 struct sb_str sb_exchange_peer_ip(const struct sb_exchange *x); /* in front of real-ip */

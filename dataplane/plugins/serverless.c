@@ -36,11 +36,23 @@ struct config {
     } chunks[PHASES];
 };
 
+/* Kong calls those of global instances only. */
+static bool runs_in_handshakes(const struct sb_plugin_source *in)
+{
+    const struct sb_value *list = sb_get(in->config, "certificate");
+
+    return sb_is(list, SB_V_ARRAY) && list->count && !in->instance->route_id.len &&
+           !in->instance->service_id.len;
+}
+
 static enum sb_rc compile(const struct sb_plugin_source *in, const void **out, struct sb_err *err)
 {
     struct config *c = SB_NEW(in->arena, struct config);
 
     c->instance = in->instance;
+    if (runs_in_handshakes(in))
+        return sb_err_set(err, SB_INVALID,
+                          "config.certificate: this release runs no functions in TLS handshakes");
     for (int p = 0; p < PHASES; p++) {
         const struct sb_value *list = sb_get(in->config, phases[p].name), *item;
         struct sb_str why;

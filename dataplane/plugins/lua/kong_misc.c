@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include "dataplane/config/node.h"
-#include "dataplane/config/snapshot.h"
 #include "dataplane/plugins/details.h"
 #include "dataplane/plugins/lua/groups.h"
 #include "dataplane/plugins/lua/value.h"
@@ -16,99 +15,22 @@
 
 /* -- kong.router -- */
 
-static void set_str(lua_State *L, const char *name, struct sb_str value)
+static int push_entity(lua_State *L, const struct sb_value *entity)
 {
-    if (!value.len)
-        return;
-    sb_lua_push(L, value);
-    lua_setfield(L, -2, name);
+    if (!entity)
+        return 0;
+    sb_lua_push_value(L, entity, true);
+    return 1;
 }
 
-static void set_bool(lua_State *L, const char *name, bool value)
-{
-    lua_pushboolean(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static void set_int(lua_State *L, const char *name, int value)
-{
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static const struct {
-    unsigned bit;
-    const char *name;
-} protocols[] = {
-    {SB_PROTO_GRPC, "grpc"},
-    {SB_PROTO_GRPCS, "grpcs"},
-    {SB_PROTO_HTTP, "http"},
-    {SB_PROTO_HTTPS, "https"},
-    {SB_PROTO_TCP, "tcp"},
-    {SB_PROTO_TLS, "tls"},
-    {SB_PROTO_TLS_PASSTHROUGH, "tls_passthrough"},
-    {SB_PROTO_UDP, "udp"},
-};
-
-static void set_protocols(lua_State *L, unsigned bits)
-{
-    int n = 0;
-
-    lua_newtable(L);
-    for (size_t i = 0; i < sizeof protocols / sizeof *protocols; i++)
-        if (bits & protocols[i].bit) {
-            lua_pushstring(L, protocols[i].name);
-            lua_rawseti(L, -2, ++n);
-        }
-    lua_setfield(L, -2, "protocols");
-}
-
-/* What a snapshot keeps of a route; how it matches is not part of it. */
 static int get_route(lua_State *L, struct sb_lua_run *r)
 {
-    const struct sb_route *route = sb_exchange_route(r->x);
-
-    if (!route)
-        return 0;
-    lua_newtable(L);
-    set_str(L, "id", route->id);
-    set_str(L, "name", route->name);
-    set_protocols(L, route->protocols);
-    set_int(L, "https_redirect_status_code", route->https_redirect_status_code);
-    set_bool(L, "strip_path", route->strip_path);
-    set_bool(L, "preserve_host", route->preserve_host);
-    set_bool(L, "request_buffering", route->request_buffering);
-    set_bool(L, "response_buffering", route->response_buffering);
-    set_str(L, "path_handling", route->path_handling_v1 ? SB_STR("v1") : SB_STR("v0"));
-    if (route->service) {
-        lua_newtable(L);
-        set_str(L, "id", route->service->id);
-        lua_setfield(L, -2, "service");
-    }
-    return 1;
+    return push_entity(L, sb_exchange_route_entity(r->x));
 }
 
 static int get_service(lua_State *L, struct sb_lua_run *r)
 {
-    const struct sb_service *s = sb_exchange_service(r->x);
-
-    if (!s)
-        return 0;
-    lua_newtable(L);
-    set_str(L, "id", s->id);
-    set_str(L, "name", s->name);
-    for (size_t i = 0; i < sizeof protocols / sizeof *protocols; i++)
-        if (s->protocol == protocols[i].bit)
-            set_str(L, "protocol", sb_str_c(protocols[i].name));
-    set_str(L, "host", s->host);
-    set_int(L, "port", s->port);
-    set_str(L, "path", s->path);
-    set_int(L, "connect_timeout", s->connect_timeout_ms);
-    set_int(L, "write_timeout", s->write_timeout_ms);
-    set_int(L, "read_timeout", s->read_timeout_ms);
-    set_int(L, "retries", s->retries);
-    set_bool(L, "enabled", s->enabled);
-    return 1;
+    return push_entity(L, sb_exchange_service_entity(r->x));
 }
 
 const struct sb_lua_fn sb_lua_kong_router[] = {
@@ -158,7 +80,8 @@ static int node_memory(lua_State *L, struct sb_lua_run *r)
     lua_setfield(L, -2, "lua_shared_dicts");
     lua_newtable(L);
     lua_newtable(L);
-    set_int(L, "pid", (int)getpid());
+    lua_pushinteger(L, (lua_Integer)getpid());
+    lua_setfield(L, -2, "pid");
     lua_pushnumber(L, (double)r->lua->used);
     lua_setfield(L, -2, "http_allocated_gc");
     lua_rawseti(L, -2, 1);

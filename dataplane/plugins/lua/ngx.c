@@ -250,8 +250,7 @@ static int get_phase(lua_State *L, struct sb_lua_run *r)
 
 static int worker_id(lua_State *L, struct sb_lua_run *r)
 {
-    (void)r;
-    lua_pushinteger(L, 0);
+    lua_pushinteger(L, (lua_Integer)sb_exchange_worker(r->x));
     return 1;
 }
 

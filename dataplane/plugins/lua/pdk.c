@@ -108,12 +108,18 @@ static int dispatch(lua_State *L)
 {
     const struct sb_lua_fn *f = lua_touserdata(L, lua_upvalueindex(1));
     struct sb_lua_run *r = sb_lua_self(L)->now;
+    int n;
 
     if (!r)
         return luaL_error(L, "%s was called outside of a request", f->name);
     if (f->phases && !(f->phases & r->phase))
         return wrong_phase(L, f, r->phase);
-    return f->fn(L, r);
+    n = f->fn(L, r);
+    if (n == 0) { /* so that tostring(f()) has something to write */
+        lua_pushnil(L);
+        n = 1;
+    }
+    return n;
 }
 
 void sb_lua_push_fn(lua_State *L, struct sb_lua *lua, const struct sb_lua_fn *f)

@@ -261,7 +261,9 @@ static int finish(lua_State *L)
     n = r->finish(L, r);
     if (n < 0)
         return 0;
-    lua_xmove(L, r->co, n);
+    if (n == 0)
+        lua_pushnil(L);
+    lua_xmove(L, r->co, n ? n : 1);
     r->finish = NULL;
     return 0;
 }

@@ -58,11 +58,13 @@ static int refuse_write(lua_State *L)
                       lua_tostring(L, lua_upvalueindex(1)), lua_tostring(L, -1));
 }
 
-/* Pushes a table of that name that can be filled with rawset, and not be written to by others. */
+/* Pushes a table of that name that nobody can write to: it is empty, and shows another. */
 static void push_view(lua_State *L, const char *name)
 {
     lua_newtable(L);
     lua_newtable(L);
+    lua_newtable(L);
+    lua_setfield(L, -2, "__index");
     lua_pushstring(L, name);
     lua_pushcclosure(L, refuse_write, 1);
     lua_setfield(L, -2, "__newindex");
@@ -100,9 +102,13 @@ static void show(lua_State *L, struct sb_str name)
         lua_insert(L, -3);
         lua_rawset(L, env); /* env, _G, lib, view */
     }
-    sb_lua_push(L, sb_str_from(name, (size_t)dot + 1));
+    if (!luaL_getmetafield(L, -1, "__index") || !lua_istable(L, -1)) {
+        lua_settop(L, env); /* kong and ngx are there as they are */
+        return;
+    }
+    sb_lua_push(L, sb_str_from(name, (size_t)dot + 1)); /* env, _G, lib, view, shown, name */
     lua_pushvalue(L, -1);
-    lua_gettable(L, -4);
+    lua_gettable(L, -5);
     if (!lua_isnil(L, -1))
         lua_rawset(L, -3);
     lua_settop(L, env);
