@@ -10,6 +10,7 @@
 #include "dataplane/listen/tls_tickets.h"
 #include "dataplane/listen/tls_verify.h"
 #include "dataplane/listen/worker.h"
+#include "shared/buf.h"
 #include "shared/log.h"
 #include "shared/settings.h"
 
@@ -19,6 +20,7 @@
     "DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305"
 
 enum { SESSION_LEN = 1024 }; /* what a cached session takes, about */
+enum { TICKET_KEY_LEN_MAX = 4096 };
 
 struct sb_tls {
     SSL_CTX *ctx;
@@ -49,40 +51,18 @@ static const struct suite {
     {"fips", TLS1_2_VERSION, TLS1_2_VERSION, "TLSv1.2+FIPS:kRSA+FIPS:!eNULL:!aNULL", NULL, true},
 };
 
-static const struct {
-    const char *name;
-    int version;
-} versions[] = {
-    {"TLSv1", TLS1_VERSION},
-    {"TLSv1.1", TLS1_1_VERSION},
-    {"TLSv1.2", TLS1_2_VERSION},
-    {"TLSv1.3", TLS1_3_VERSION},
-};
-
 /* ssl_cipher_suite=custom: from ssl_protocols, ssl_ciphers, ssl_prefer_server_ciphers. */
 static enum sb_rc custom_suite(const struct sb_settings *s, struct suite *suite, struct sb_err *err)
 {
     const char *protocols = sb_settings_str(s, "ssl_protocols");
-    struct sb_str rest = sb_str_c(protocols ? protocols : "TLSv1.2 TLSv1.3"), word;
-    size_t i;
+    struct sb_str bad;
 
     *suite = (struct suite){.name = "custom",
                             .ciphers = sb_settings_str(s, "ssl_ciphers"),
                             .prefer_server = sb_settings_bool(s, "ssl_prefer_server_ciphers")};
-    while (sb_str_split(&rest, ' ', &word)) {
-        if (!word.len)
-            continue;
-        for (i = 0; i < sizeof versions / sizeof *versions; i++)
-            if (sb_str_is(word, versions[i].name))
-                break;
-        if (i == sizeof versions / sizeof *versions)
-            return sb_err_set(err, SB_INVALID, "ssl_protocols: invalid value \"%.*s\"",
-                              SB_ARG(word));
-        if (!suite->min || versions[i].version < suite->min)
-            suite->min = versions[i].version;
-        if (versions[i].version > suite->max)
-            suite->max = versions[i].version;
-    }
+    if (!sb_tls_versions(sb_str_c(protocols ? protocols : "TLSv1.2 TLSv1.3"), &suite->min,
+                         &suite->max, &bad))
+        return sb_err_set(err, SB_INVALID, "ssl_protocols: invalid value \"%.*s\"", SB_ARG(bad));
     return SB_OK;
 }
 
@@ -223,12 +203,24 @@ static int accept_name(SSL *ssl, int *alert, void *arg)
                                                               : SSL_TLSEXT_ERR_NOACK;
 }
 
+static bool read_file(const struct sb_settings *s, const char *path, struct sb_buf *out)
+{
+    struct sb_arena *a = sb_arena_new(0);
+    bool ok = sb_buf_read_file(out, sb_settings_path(s, a, path).p);
+
+    sb_arena_free(a);
+    return ok;
+}
+
 /* The cache serves who takes no tickets, or gets none. It forgets its oldest when it is full;
  * walking it for what expired would hold up a worker. */
-static void set_sessions(struct sb_tls *t, const struct sb_settings *s)
+static enum sb_rc set_sessions(struct sb_tls *t, const struct sb_settings *s, struct sb_err *err)
 {
     int64_t timeout_s = sb_settings_time_ms(s, "ssl_session_timeout", 86400000) / 1000;
     int64_t cache_len = sb_settings_size(s, "ssl_session_cache_size", 10 << 20);
+    const char *path = sb_tls_directive(s, "proxy", "ssl_session_ticket_key");
+    struct sb_str key = {0};
+    struct sb_buf file;
 
     SSL_CTX_set_session_id_context(t->ctx, (const unsigned char *)"silverback", 10);
     SSL_CTX_set_timeout(t->ctx, (long)timeout_s);
@@ -236,9 +228,17 @@ static void set_sessions(struct sb_tls *t, const struct sb_settings *s)
     SSL_CTX_sess_set_cache_size(t->ctx, cache_len > SESSION_LEN ? (long)(cache_len / SESSION_LEN)
                                                                 : 1); /* 0: no limit */
     SSL_CTX_set_num_tickets(t->ctx, 1);
-    t->tickets = sb_tls_tickets_new(t->ctx, timeout_s);
     if (!sb_settings_bool(s, "ssl_session_tickets"))
         SSL_CTX_set_options(t->ctx, SSL_OP_NO_TICKET);
+    sb_buf_init(&file, TICKET_KEY_LEN_MAX);
+    if (path)
+        key = read_file(s, path, &file) ? sb_buf_get(&file) : SB_STR("");
+    t->tickets = sb_tls_tickets_new(t->ctx, timeout_s, key);
+    sb_buf_release(&file);
+    return t->tickets
+               ? SB_OK
+               : sb_err_set(err, SB_INVALID,
+                            "ssl_session_ticket_key: %s must be a file of 48 or 80 bytes", path);
 }
 
 enum sb_rc sb_tls_new(const struct sb_settings *settings, bool http2, struct sb_tls **out,
@@ -259,11 +259,12 @@ enum sb_rc sb_tls_new(const struct sb_settings *settings, bool http2, struct sb_
         rc = sb_tls_verify_setup(t->ctx, settings, "proxy", &t->wants, err);
     if (!rc)
         rc = sb_tls_stapling_new(t->ctx, settings, &t->stapling, err);
+    if (!rc)
+        rc = set_sessions(t, settings, err);
     if (rc) {
         sb_tls_free(t);
         return rc;
     }
-    set_sessions(t, settings);
     SSL_CTX_set_cert_cb(t->ctx, choose_certificate, NULL);
     SSL_CTX_set_tlsext_servername_callback(t->ctx, accept_name);
     SSL_CTX_set_alpn_select_cb(t->ctx, choose_protocol, t);

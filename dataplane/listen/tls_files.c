@@ -41,6 +41,37 @@ bool sb_tls_load_pem(const struct sb_settings *s, struct sb_arena *a, struct sb_
     return true;
 }
 
+bool sb_tls_versions(struct sb_str list, int *min, int *max, struct sb_str *bad)
+{
+    static const struct {
+        const char *name;
+        int version;
+    } all[] = {
+        {"TLSv1", TLS1_VERSION},
+        {"TLSv1.1", TLS1_1_VERSION},
+        {"TLSv1.2", TLS1_2_VERSION},
+        {"TLSv1.3", TLS1_3_VERSION},
+    };
+    size_t i;
+
+    *min = *max = 0;
+    *bad = SB_STR("");
+    for (struct sb_str word; sb_str_split(&list, ' ', &word);) {
+        for (i = 0; i < sizeof all / sizeof *all && !sb_str_is(word, all[i].name); i++)
+            ;
+        if (i == sizeof all / sizeof *all) {
+            if (word.len)
+                *bad = word;
+            continue;
+        }
+        if (!*min || all[i].version < *min)
+            *min = all[i].version;
+        if (all[i].version > *max)
+            *max = all[i].version;
+    }
+    return bad->len == 0;
+}
+
 const char *sb_tls_directive(const struct sb_settings *s, const char *family, const char *name)
 {
     char full[128];

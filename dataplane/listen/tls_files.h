@@ -24,6 +24,10 @@ STACK_OF(X509) * sb_tls_load_bundle(const struct sb_settings *s, const char *tex
  * nginx_http_NAME; NULL: neither is set. */
 const char *sb_tls_directive(const struct sb_settings *s, const char *family, const char *name);
 
+/* "TLSv1.2 TLSv1.3": the lowest and the highest of them, 0 for none. False where a word is none;
+ * *bad: the last such. */
+bool sb_tls_versions(struct sb_str list, int *min, int *max, struct sb_str *bad);
+
 /* ssl_dhparam: a group's name (ffdhe2048), or parameters. */
 SB_MUST enum sb_rc sb_tls_set_dh(SSL_CTX *ctx, const struct sb_settings *s, const char *text,
                                  struct sb_err *err);

@@ -36,6 +36,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "dataplane/listen/tls_tickets.h"
 #include "dataplane/process/channel.h"
 #include "dataplane/process/options.h"
 #include "dataplane/process/prefix.h"
@@ -66,6 +67,7 @@ struct master {
     SB_VEC(struct child *) children;
     struct child *coming, *serving, *releasing; /* NULL: none */
     SB_VEC(int) sockets;
+    int tickets;                 /* memory of the keys of TLS tickets; -1: none */
     int signals, control, asker; /* asker: waits for the reload under way; -1: nobody */
     bool reload_again, stopping, told_to_stop, ever_started, crashed;
     int64_t again_at_ms, again_ms; /* when to start what crashed; 0: nothing to */
@@ -103,7 +105,8 @@ static bool spawn(struct master *m)
         return false;
     }
     m->coming = new_child(m, pid, ends[0]);
-    if (sb_channel_say_sockets(ends[0], m->sockets.p, m->sockets.len) ||
+    if ((m->tickets >= 0 && sb_channel_say_sockets(ends[0], &m->tickets, 1)) ||
+        sb_channel_say_sockets(ends[0], m->sockets.p, m->sockets.len) ||
         sb_channel_say(ends[0], SB_WORD_BEGIN, NULL))
         sb_warn("process %d ended before it began", (int)pid); /* SIGCHLD will tell the rest */
     return true;
@@ -484,6 +487,7 @@ enum sb_rc sb_master_run(const struct sb_options *options, const char *prefix,
     enum sb_rc rc = sb_prefix_write_pid(prefix, err);
 
     m.signals = block_signals();
+    m.tickets = sb_tls_tickets_memory();
     if (!rc)
         rc = sb_request_listen(prefix, &m.control, err);
     if (rc)
@@ -495,6 +499,7 @@ enum sb_rc sb_master_run(const struct sb_options *options, const char *prefix,
     sb_vec_release(&m.children);
     close(m.control);
     close(m.signals);
+    close(m.tickets);
     sb_recipe_free(m.recipe);
     sb_prefix_remove_pid(prefix);
     *code = m.code ? m.code : m.crashed;

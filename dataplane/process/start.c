@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -14,6 +15,7 @@
 
 #include "dataplane/plugins/abi.h"
 #include "dataplane/listen/sockets.h"
+#include "dataplane/listen/tls_tickets.h"
 #include "dataplane/process/channel.h"
 #include "dataplane/process/master.h"
 #include "dataplane/process/options.h"
@@ -228,6 +230,17 @@ static enum sb_rc serve(const struct sb_options *o, int channel, struct sb_err *
     return rc;
 }
 
+/* Beside sockets the master hands over one piece of memory. */
+static void adopt(int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        sb_tls_tickets_share(fd);
+    else
+        sb_sockets_adopt(fd);
+}
+
 static bool hear_sockets(int channel)
 {
     static struct sb_word w;
@@ -236,7 +249,7 @@ static bool hear_sockets(int channel)
         if (w.kind == SB_WORD_BEGIN)
             return true;
         for (size_t i = 0; i < w.nfds; i++)
-            sb_sockets_adopt(w.fds[i]);
+            adopt(w.fds[i]);
     }
     return false;
 }

@@ -87,31 +87,6 @@ static char *copy_text(const char *text)
     return memcpy(sb_xmalloc(len), text, len);
 }
 
-/* "TLSv1.2 TLSv1.3": the lowest and the highest of them. */
-static void load_protocols(struct sb_tls_clients *t, const char *text)
-{
-    static const struct {
-        const char *name;
-        int version;
-    } versions[] = {
-        {"TLSv1", TLS1_VERSION},
-        {"TLSv1.1", TLS1_1_VERSION},
-        {"TLSv1.2", TLS1_2_VERSION},
-        {"TLSv1.3", TLS1_3_VERSION},
-    };
-    struct sb_str rest = sb_str_c(text), word;
-
-    while (sb_str_split(&rest, ' ', &word))
-        for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
-            if (!sb_str_is(word, versions[i].name))
-                continue;
-            if (!t->min_version || versions[i].version < t->min_version)
-                t->min_version = versions[i].version;
-            if (versions[i].version > t->max_version)
-                t->max_version = versions[i].version;
-        }
-}
-
 static const char *injected(const struct sb_settings *s, const char *name)
 {
     char full[96];
@@ -129,6 +104,7 @@ struct sb_tls_clients *sb_tls_clients_new(const struct sb_settings *settings)
                *ciphers = injected(settings, "ciphers"),
                *reuse = injected(settings, "session_reuse"),
                *suite = sb_settings_str(settings, "ssl_cipher_suite");
+    struct sb_str bad;
     int64_t max;
 
     t->verify = verify && strcmp(verify, "on") == 0;
@@ -140,7 +116,7 @@ struct sb_tls_clients *sb_tls_clients_new(const struct sb_settings *settings)
     if (ciphers)
         t->ciphers = copy_text(ciphers);
     if (protocols)
-        load_protocols(t, protocols);
+        (void)sb_tls_versions(sb_str_c(protocols), &t->min_version, &t->max_version, &bad);
     if (sb_settings_bool(settings, "client_ssl"))
         load_own(t, settings);
     return t;

@@ -1,6 +1,7 @@
 """TLS towards clients: certificates, versions, sessions, stapling, clients' certificates, limits."""
 
 import contextlib
+import signal
 import socket
 import ssl
 import subprocess
@@ -228,6 +229,40 @@ def test_who_resumes_gets_the_next_ticket(upstream):
                 assert tls.session_reused == (i > 0)
                 tickets.add(session.id)
     assert len(tickets) == 4
+
+
+def session_of(g, c, session=None):
+    """A session, and whether the one given was resumed."""
+    with connect(g, c, session=session) as tls:
+        ask(tls, close=True)
+        return tls.session, tls.session_reused
+
+
+def test_a_ticket_outlives_a_reload(upstream):
+    c = context(ssl.TLSVersion.TLSv1_3)
+    with Gateway(config=config(upstream.port)) as g:
+        session, _ = session_of(g, c)
+        before = g.serving_pid
+        g.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: g.serving_pid != before and len(g.serving_pids()) == 1, what="the reload")
+        assert session_of(g, c, session)[1]
+
+
+@pytest.mark.parametrize("length, family", [(48, "http"), (80, "proxy")])
+def test_a_given_ticket_key_serves_all_nodes(upstream, tmp_path, length, family):
+    c = context(ssl.TLSVersion.TLSv1_3)
+    (tmp_path / "key").write_bytes(bytes(range(length)))
+    settings = {f"nginx_{family}_ssl_session_ticket_key": tmp_path / "key"}
+    with Gateway(config=config(upstream.port), **settings) as one, \
+            Gateway(config=config(upstream.port), **settings) as other:
+        assert session_of(other, c, session_of(one, c)[0])[1]
+
+
+def test_a_ticket_key_of_another_length(upstream, tmp_path):
+    (tmp_path / "key").write_bytes(b"x" * 47)
+    g = Gateway(config=config(upstream.port), nginx_http_ssl_session_ticket_key=tmp_path / "key")
+    assert "must be a file of 48 or 80 bytes" in g.fails()
+    g.destroy()
 
 
 def test_a_ticket_comes_with_the_answer_also_without_one(upstream):
