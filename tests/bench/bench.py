@@ -33,19 +33,19 @@ def versions():
         print("  " + (done.stdout + done.stderr).strip().splitlines()[0])
 
 
-def rig(cases, contestants, rounds, **settings):
+def rig(cases, contestants, rounds, pairs=False, **settings):
     env = dict(os.environ, BIN_SB=str(BIN), **settings)
     with tempfile.TemporaryDirectory() as scratch:
         results = f"{scratch}/results.jsonl"
-        subprocess.run([sys.executable, RIG, "-r", str(rounds), "-o", results, "-c", cases,
-                        *contestants], env=env, check=True)
+        subprocess.run([sys.executable, RIG, "--pairs" if pairs else "-r", str(rounds), "-o", results,
+                        "-c", cases, *contestants], env=env, check=True)
         subprocess.run([sys.executable, RIG, "--report", results], env=env, check=True)
 
 
 def bench_cpu(o):
     print("CPU per request (cpu_us; ratios are to nginx)")
     versions()
-    rig(o.cases, o.contestants.split(","), o.rounds)
+    rig(o.cases, o.contestants.split(","), o.pairs or o.rounds, pairs=o.pairs > 0)
 
 
 def bench_syscalls(o):
@@ -88,6 +88,8 @@ def main():
     p.add_argument("--cases", default="plain", help="cases of the rig (plain,tls,routes10k,body64k ...)")
     p.add_argument("--contestants", default=",".join(CONTESTANTS))
     p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--pairs", type=int, default=0,
+                   help="cpu: so many rounds of two seconds each, all contestants up side by side")
     p.add_argument("--ingresses", default="10,1000,10000")
     o = p.parse_args()
     parts = o.part or ["cpu", "syscalls", "propagation"]

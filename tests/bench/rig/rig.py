@@ -2,13 +2,16 @@
 """Proxy bench rig: CPU time per proxied request, latency, memory, reloads.
 
   rig.py [-r ROUNDS] [-o results.jsonl] -c CASE[,CASE] CONTESTANT[:VARIANT] ...
+  rig.py --pairs ROUNDS [-o results.jsonl] -c CASE[,CASE] CONTESTANT[:VARIANT] ...
   rig.py --report results.jsonl [--base nginx]
 
 A contestant is contestants/NAME.sh (see contestants/silverback.sh.example).
 Cases: plain conns tls tlshs tlsfull h2m1 h2m32 body64k body1m routes10 routes1k
 routes10k fresh10 fresh1k fresh10k fresh100k miss10k latfix lat50 idle1k idle10k reload ws tcp push1k push10k prop
 The proxy runs on CPU 0; the origin and the generator on CPU 1.  Rounds are
-interleaved: every contestant once, then every contestant again.
+interleaved: every contestant once, then every contestant again.  With --pairs
+all contestants stay up side by side and get two seconds of load each, in turn, the
+order reversed every other round: what the machine does meanwhile meets all alike.
 """
 import argparse, fcntl, json, os, random, re, shutil, signal, socket, statistics, subprocess, sys, time, urllib.request
 
@@ -17,6 +20,7 @@ TMP = os.environ.get("RIG_TMP", "/tmp/perf-rig")
 BIN = os.path.join(TMP, "bin")
 UP, ECHO = 27000, 27001
 PORTS = dict(PORT="28100", TLS_PORT="28143", TCP_PORT="28144", ADMIN_PORT="28145")
+SECS, WARM_S = 3.0, 0.7    # a measurement, what comes before it
 PCPU, GCPU = os.environ.get("PROXY_CPU", "0"), os.environ.get("GEN_CPU", "1")
 
 def sh(cmd, **k):
@@ -160,8 +164,9 @@ KEYH = ["-H", "apikey: k0"]
 def gen(*a, port="PORT"):
     return json.loads(sh(["taskset", "-c", GCPU, f"{BIN}/gen", "-p", PORTS[port], *map(str, a), *KEYH]))
 
-def per_req(px, *a, secs=3.0):
-    gen(*a, "-w", 0, "-d", 0.7)
+def per_req(px, *a, secs=None):
+    secs = secs or SECS
+    gen(*a, "-w", 0, "-d", WARM_S)
     c0, (u0, s0) = px.cpu(), px.ticks()
     r = gen(*a, "-w", 0, "-d", secs)
     c1, (u1, s1) = px.cpu(), px.ticks()
@@ -172,15 +177,15 @@ def per_req(px, *a, secs=3.0):
     r["util"] = (c1 - c0) / 1e9 / secs
     return r
 
-def wrk(px, *a, secs=3):
+def wrk(px, *a):
     def go(s):
         o = sh(["taskset", "-c", GCPU, "wrk", "-t1", f"-d{s}", "-H", "apikey: k0", *a])
         m = re.search(r"(\d+) requests in ([\d.]+)(\w+),", o)
         bad = re.search(r"Non-2xx or 3xx responses: (\d+)", o)
         return int(m.group(1)), float(m.group(2)), int(bad.group(1)) if bad else 0
-    go(1)
+    if WARM_S > 0.5: go(1)
     c0 = px.cpu()
-    n, t, bad = go(secs)
+    n, t, bad = go(int(SECS))
     c1 = px.cpu()
     return dict(requests=n, rps=n / t, non2xx=bad, cpu_us=(c1 - c0) / 1e3 / max(n, 1), util=(c1 - c0) / 1e9 / t)
 
@@ -383,6 +388,13 @@ def start_origin():
     wait_port(UP)
     return p
 
+def median_ratio(rows, peers, k):
+    """Of the rounds in which both took part; the quarter points behind it where there are many."""
+    peer = {r["round"]: r[k] for r in peers if k in r}
+    q = sorted(r[k] / peer[r["round"]] for r in rows if k in r and peer.get(r["round"]))
+    if not q: return ""
+    return f"{statistics.median(q):.2f}" + (f" ({q[len(q) // 4]:.2f} to {q[-1 - len(q) // 4]:.2f})" if len(q) > 7 else "")
+
 def report(path, base):
     rows = [json.loads(l) for l in open(path)]
     keys = ["cpu_us", "syscalls", "user_us", "sys_us", "cpu_us_mb", "rps", "MBps", "p50", "p99", "p999", "max", "errs", "non2xx", "rate", "kb_per_conn", "rss_kb", "pss_kb", "base_pss_kb",
@@ -403,14 +415,38 @@ def report(path, base):
                 m = statistics.median(x)
                 v.append(f"{m:.0f}" if abs(m) >= 100 else f"{m:.2f}" if k not in ("errs", "non2xx") else f"{m:.0f}")
             k = "cpu_us" if "cpu_us" in use and c not in ("body64k", "body1m") else "cpu_us_mb" if "cpu_us_mb" in use else None
-            try: ratio = f"{med(s, k) / med(base, k):.2f}"
-            except Exception: ratio = ""
+            ratio = median_ratio([r for r in rs if r["spec"] == s], [r for r in rs if r["spec"] == base], k)
             print(f"| {s} | {len([1 for r in rs if r['spec'] == s])} | " + " | ".join(v) + f" | {ratio} |")
+
+def keep(out, c, s, rnd, r):
+    r = {k: round(v, 4) if isinstance(v, float) else v for k, v in r.items()}
+    out.write(json.dumps(dict(case=c, spec=s, round=rnd, load=round(os.getloadavg()[0], 2), **r)) + "\n"); out.flush()
+    print(c, s, {k: r[k] for k in r if k in ("cpu_us", "cpu_us_mb", "rps", "util", "p50", "p99", "p999", "errs", "non2xx", "kb_per_conn", "rss_kb", "ready_s", "MBps")})
+
+def pairs(out, c, specs, rounds):
+    global SECS, WARM_S
+    f, needs, nroutes = CASES[c]
+    base, up, (SECS, WARM_S) = dict(PORTS), [], (1.0, 0.1)
+    try:
+        for i, s in enumerate(specs):
+            PORTS.update({k: str(int(v) + 10 * i) for k, v in base.items()})
+            px = Proxy(s, f"{TMP}/routes{nroutes}" if nroutes else "")
+            if needs not in px.caps: continue
+            px.ports = dict(PORTS)
+            up.append(px.__enter__())
+            f(px)
+        for rnd in range(rounds):
+            for px in up[::-1 if rnd % 2 else 1]:
+                PORTS.update(px.ports)
+                keep(out, c, px.spec, rnd, f(px))
+    finally:
+        for px in up: px.__exit__()
+        PORTS.update(base)
 
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("-r", type=int, default=3); ap.add_argument("-o", default=f"{TMP}/results.jsonl")
-    ap.add_argument("-c", default="plain"); ap.add_argument("--report"); ap.add_argument("--base", default="nginx")
+    ap.add_argument("-c", default="plain"); ap.add_argument("--report"); ap.add_argument("--base", default="nginx"); ap.add_argument("--pairs", type=int)
     ap.add_argument("spec", nargs="*")
     a = ap.parse_args()
     if a.report: return report(a.report, a.base)
@@ -422,6 +458,9 @@ def main():
     try:
         with open(a.o, "a") as out:
             for c in a.c.split(","):
+                if a.pairs:
+                    pairs(out, c, a.spec, a.pairs)
+                    continue
                 f, needs, nroutes = CASES[c]
                 for rnd in range(a.r):
                     for s in a.spec:
@@ -432,9 +471,7 @@ def main():
                         except Exception as e:
                             print(c, s, "FAILED", str(e)[-300:], file=sys.stderr)
                             continue
-                        r = {k: round(v, 4) if isinstance(v, float) else v for k, v in r.items()}
-                        out.write(json.dumps(dict(case=c, spec=s, round=rnd, load=round(os.getloadavg()[0], 2), **r)) + "\n"); out.flush()
-                        print(c, s, {k: r[k] for k in r if k in ("cpu_us", "cpu_us_mb", "rps", "util", "p50", "p99", "p999", "errs", "non2xx", "kb_per_conn", "rss_kb", "ready_s", "MBps")})
+                        keep(out, c, s, rnd, r)
     finally:
         org.kill(); org.wait()
 
