@@ -60,22 +60,63 @@ def test_a_plugin_that_is_not_enabled_is_refused_too():
 
 # -- secrets ----------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("arguments, code, said", [
-    (["get", "{vault://env/my-secret}"], 0, "s3cret"),
-    (["get", "env/my-secret"], 0, "s3cret"),
-    (["get", "env/secret?prefix=MY_"], 0, "s3cret"),
-    (["get", "env/my-json/password"], 0, "deep"),
-    (["get", "env/none"], 1, "could not get value from external vault (no value found)"),
-    (["get", "aws/none"], 1, "could not find vault (aws)"),
-    (["get"], 1, "the 'get' command needs a <reference> argument"),
-    ([], 1, "Usage: kong vault get"),
+@pytest.mark.parametrize("arguments, settings, code, said", [
+    (["get", "{vault://env/my-secret}"], {}, 0, "s3cret"),
+    (["get", "env/my-secret"], {}, 0, "s3cret"),
+    (["get", "env/secret?prefix=MY_"], {}, 0, "s3cret"),
+    (["get", "env/secret"], {"KONG_VAULT_ENV_PREFIX": "MY_"}, 0, "s3cret"),
+    (["get", "env/secret?prefix=NO_"], {"KONG_VAULT_ENV_PREFIX": "MY_"}, 1, "no value found"),
+    (["get", "env/my-json/password"], {}, 0, "deep"),
+    (["get", "env/none"], {}, 1, "could not get value from external vault (no value found)"),
+    (["get", "env/my-json/none"], {}, 1, "subfield none not found in JSON secret"),
+    (["get", "env/my-json/port"], {}, 1, "unexpected number value in JSON secret for subfield port"),
+    (["get", "aws/none"], {}, 1, "could not find vault (aws)"),
+    (["get", "env/my-secret"], {"KONG_VAULTS": "off"}, 1, "could not find vault (env)"),
+    (["get", "env"], {}, 1, "reference url is missing path [{vault://env}]"),
+    (["get"], {}, 1, "the 'get' command needs a <reference> argument"),
+    ([], {}, 1, "Usage: kong vault get"),
 ])
-def test_vault_get(arguments, code, said):
+def test_vault_get(arguments, settings, code, said):
     done = subprocess.run([program("silverback-dataplane"), "vault", *arguments], text=True,
                           capture_output=True, env=clean_env(
                               KONG_DATABASE="off", MY_SECRET="s3cret",
-                              MY_JSON='{"password": "deep"}'))
+                              MY_JSON='{"password": "deep", "port": 1}', **settings))
     assert done.returncode == code and said in done.stdout + done.stderr
+
+
+def test_secrets_through_vault_entities(migrated, upstream):
+    """A change of the vault entity is in force at once, and nothing that is shown tells a secret."""
+    env = {**migrated.env(), "ONE_KEY": "first", "TWO_KEY": "second"}
+    with Gateway(env) as gateway:
+        for path, body in (
+                ("/vaults", {"name": "env", "prefix": "mine", "config": {"prefix": "ONE_"}}),
+                ("/services", {"name": "s", "host": "127.0.0.1", "port": upstream.port}),
+                ("/services/s/routes", {"name": "r", "paths": ["/"]}),
+                ("/routes/r/plugins", {"name": "session", "config": {
+                    "secret": "{vault://mine/key}"}}),
+                ("/routes/r/plugins", {"name": "key-auth"}),
+                ("/consumers", {"username": "alice"}),
+                ("/consumers/alice/key-auth", {"key": "k"})):
+            assert gateway.admin("POST", path, json=body).status_code == 201
+
+        def cookie():
+            gateway.session.cookies.clear()
+            answer = gateway.proxy("/", headers={"apikey": "k"})
+            return answer.headers.get("Set-Cookie", "").split(";")[0]
+
+        def goes_on(value):
+            """Whether the cookie is one of ours: then there is no new one."""
+            gateway.session.cookies.clear()
+            answer = gateway.proxy("/", headers={"apikey": "k", "Cookie": value})
+            return answer.status_code == 200 and "Set-Cookie" not in answer.headers
+        first = wait_until(cookie, what="a session")
+        assert goes_on(first)
+        assert gateway.admin("PATCH", "/vaults/mine",
+                             json={"config": {"prefix": "TWO_"}}).status_code == 200
+        wait_until(lambda: not goes_on(first), what="the other secret")
+        assert goes_on(cookie())
+        shown = gateway.admin("GET", "/plugins").text + gateway.log()
+        assert "vault" in shown and "ONE_KEY" not in shown and "second" not in shown
 
 
 # -- shared objects ---------------------------------------------------------------------------------
