@@ -337,6 +337,18 @@ static void test_access(void **state)
         {"return kong.db.services", "kong.db is not available in this release"},
         {"return kong.nope, kong.request.nope", "nil|nil"},
         {"return ngx.shared.x", "ngx.shared is not available in this release"},
+        {"local function made(a) return kong.request.get_raw_body() .. a end "
+         "return kong.cache:get('k', nil, made, '!')",
+         "f=1&g=2!|nil|3"},
+        {"return kong.cache:get('k', nil, error), kong.cache:probe('k')",
+         "f=1&g=2!|0|nil|f=1&g=2!"},
+        {"kong.cache:invalidate('k') return kong.cache:get('k', {ttl = 1}, function() return nil, "
+         "'broken' end)",
+         "nil|broken"},
+        {"for i = 1, 20000 do kong.cache:safe_set('n' .. i, i) end "
+         "return kong.cache:get('n20000', nil, error), kong.cache:probe('n1')",
+         "20000|nil"},
+        {"return kong.cache:get(1)", "key must be a string"},
         /* contexts */
         {"kong.ctx.shared.a = 1 kong.ctx.plugin.b = 2 ngx.ctx.c = 3 "
          "return kong.ctx.shared.a, kong.ctx.plugin.b, ngx.ctx.c",

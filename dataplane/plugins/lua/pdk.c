@@ -16,6 +16,7 @@ static const struct sb_lua_namespace namespaces[] = {
     {"kong.table", sb_lua_kong_table, NULL},
     {"kong.vault", sb_lua_kong_vault, NULL},
     {"kong.ctx", NULL, sb_lua_more_ctx},
+    {"kong.cache", NULL, sb_lua_more_cache},
     {"kong.log", sb_lua_kong_log, sb_lua_more_log},
     {"kong.log.inspect", sb_lua_kong_log_inspect, sb_lua_more_inspect},
     {"ngx", sb_lua_ngx, NULL},
@@ -29,6 +30,8 @@ static const struct sb_lua_namespace namespaces[] = {
 
 /* What Kong has there and this release has not. */
 static const char *const missing[] = {
+    "kong.cache.get_bulk",
+    "kong.cache.renew",
     "kong.db",
     "kong.dns",
     "kong.cluster",

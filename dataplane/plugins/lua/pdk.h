@@ -42,6 +42,7 @@ extern const struct sb_lua_fn sb_lua_kong_client[], sb_lua_kong_request[], sb_lu
     sb_lua_ngx_worker[], sb_lua_cjson[], sb_lua_cjson_safe[];
 
 void sb_lua_more_kong(lua_State *L, struct sb_lua *lua);
+void sb_lua_more_cache(lua_State *L, struct sb_lua *lua);
 void sb_lua_more_ctx(lua_State *L, struct sb_lua *lua);
 void sb_lua_more_log(lua_State *L, struct sb_lua *lua);
 void sb_lua_more_inspect(lua_State *L, struct sb_lua *lua);
