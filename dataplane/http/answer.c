@@ -139,7 +139,10 @@ static void status_line(struct sb_exchange *x, struct sb_gather *g)
     sb_gather_uint(g, (uint64_t)x->status);
     sb_gather_lit(g, " ");
     sb_gather_str(g, sb_status_text(x->status));
-    sb_gather_lit(g, "\r\nDate: ");
+    sb_gather_lit(g, "\r\n");
+    if (x->answer.keeps && sb_http_has(&x->resp, SB_H_DATE))
+        return;
+    sb_gather_lit(g, "Date: ");
     sb_gather_str(g, sb_worker_date(x->w));
     sb_gather_lit(g, "\r\n");
 }
@@ -232,6 +235,8 @@ bool sb_answer_gather(struct sb_exchange *x, struct sb_gather *g)
     for (int i = 0; i < body.n; i++)
         len += body.iov[i].iov_len;
     status_line(x, g);
+    if (type.len == 0 && x->answer.keeps)
+        type = sb_http_get(&x->resp, SB_H_CONTENT_TYPE);
     if (type.len)
         sb_response_type(x, type, g);
     if (x->status != 204 && x->status != 304) {
@@ -243,8 +248,12 @@ bool sb_answer_gather(struct sb_exchange *x, struct sb_gather *g)
     add_headers(NULL, g, x->answer.headers);
     if (sb_grpc_answers(x))
         sb_grpc_headers(x, sb_str_c(find_message(x->answer.status)), g);
-    add_headers(x, g, x->response_changes);
-    gateway_headers(x, g);
+    if (x->answer.keeps) {
+        sb_response_kept(x, g);
+    } else {
+        add_headers(x, g, x->response_changes);
+        gateway_headers(x, g);
+    }
     sb_debug_headers(x, g);
     sb_gather_lit(g, "\r\n");
     if (x->req.version == 9 && !x->refused) /* HTTP/0.9 knows no heads */
@@ -259,6 +268,34 @@ bool sb_answer_gather(struct sb_exchange *x, struct sb_gather *g)
 
 /* -- what plugins use -- */
 
+/* In a header filter the head that is there stays, but for what it says of the body that is not
+ * sent any more. */
+static void keep_head(struct sb_exchange *x, struct sb_str type)
+{
+    x->answer.keeps = x->state == SB_X_FILTER;
+    if (!x->answer.keeps)
+        return;
+    sb_exchange_set_response_header(x, SB_STR("Content-Encoding"), (struct sb_str){0});
+    if (type.len && sb_change_find(x->response_changes, SB_STR("Content-Type")))
+        sb_exchange_set_response_header(x, SB_STR("Content-Type"), type);
+}
+
+/* In place of what the head has of that name; more of one name stand beside each other. */
+static void replace_headers(struct sb_exchange *x, const struct sb_str *headers, size_t n)
+{
+    bool again;
+
+    for (size_t i = 0; i + 1 < n; i += 2) {
+        again = false;
+        for (size_t before = 0; before < i; before += 2)
+            again |= sb_str_ieq(headers[before], headers[i]);
+        if (again)
+            sb_exchange_add_response_header(x, headers[i], headers[i + 1]);
+        else
+            sb_exchange_set_response_header(x, headers[i], headers[i + 1]);
+    }
+}
+
 void sb_exchange_answer(struct sb_exchange *x, int status, struct sb_str content_type,
                         struct sb_str body, const struct sb_str *headers, size_t nheaders)
 {
@@ -268,6 +305,11 @@ void sb_exchange_answer(struct sb_exchange *x, int status, struct sb_str content
                                    .kind = SB_ANSWER_BODY,
                                    .type = sb_arena_str(a, content_type),
                                    .body = sb_arena_str(a, body)};
+    keep_head(x, content_type);
+    if (x->answer.keeps) {
+        replace_headers(x, headers, nheaders);
+        return;
+    }
     for (size_t i = 0; i + 1 < nheaders; i += 2)
         sb_exchange_add_change(x, &x->answer.headers, headers[i], headers[i + 1]);
 }
@@ -277,6 +319,7 @@ void sb_exchange_answer_error(struct sb_exchange *x, int status, struct sb_str m
     x->answer = (struct sb_answer){.status = status,
                                    .kind = SB_ANSWER_ERROR,
                                    .message = sb_arena_str(sb_exchange_arena(x), message)};
+    keep_head(x, (struct sb_str){0});
 }
 
 struct sb_arena *sb_exchange_arena(struct sb_exchange *x)

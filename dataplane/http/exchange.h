@@ -100,6 +100,7 @@ enum sb_answer_kind {
 struct sb_answer {
     int status;
     enum sb_answer_kind kind;
+    bool keeps; /* the upstream's head: a header filter replaces the body only */
     struct sb_str type, body, message;
     struct sb_header_change *headers;
 };
@@ -252,6 +253,9 @@ bool sb_response_body(struct sb_exchange *x, struct sb_str *raw, struct sb_gathe
 bool sb_response_collected(struct sb_exchange *x, struct sb_gather *g);
 void sb_response_eof(struct sb_exchange *x,
                      struct sb_gather *g); /* a body that ends so has ended */
+/* What stays of the upstream's head, as plugins changed it, with what the gateway writes itself,
+ * where a header filter put a body of its own in place of the upstream's. */
+void sb_response_kept(struct sb_exchange *x, struct sb_gather *g);
 /* Parts that answers share. */
 void sb_response_type(const struct sb_exchange *x, struct sb_str type, struct sb_gather *g);
 bool sb_response_filter(struct sb_exchange *x, struct sb_chunk *c); /* the body filters, if any */

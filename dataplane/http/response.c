@@ -253,6 +253,15 @@ static void gateway_headers(struct sb_exchange *x, struct sb_gather *g)
     sb_response_tokens(x, sb_http_get(&x->resp, SB_H_VIA), g);
 }
 
+void sb_response_kept(struct sb_exchange *x, struct sb_gather *g)
+{
+    upstream_headers(x, g);
+    for (const struct sb_header_change *c = x->response_changes; c; c = c->next)
+        if (c->value.p && !sb_response_owns(x, c->name))
+            sb_gather_header(g, c->name, c->value);
+    gateway_headers(x, g);
+}
+
 void sb_response_head(struct sb_exchange *x, struct sb_gather *g)
 {
     if (x->req.version == 9)
@@ -264,11 +273,7 @@ void sb_response_head(struct sb_exchange *x, struct sb_gather *g)
     sb_gather_lit(g, "\r\n");
     content_headers(x, g);
     connection_headers(x, g);
-    upstream_headers(x, g);
-    for (const struct sb_header_change *c = x->response_changes; c; c = c->next)
-        if (c->value.p && !sb_response_owns(x, c->name))
-            sb_gather_header(g, c->name, c->value);
-    gateway_headers(x, g);
+    sb_response_kept(x, g);
     sb_debug_headers(x, g);
     sb_gather_lit(g, "\r\n");
     g->head = g->n;

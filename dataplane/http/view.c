@@ -328,6 +328,10 @@ static bool has_template(int status)
 
 void sb_exchange_answer_status(struct sb_exchange *x, int status)
 {
+    if (x->state == SB_X_FILTER) { /* no pages there */
+        sb_exchange_answer(x, status, SB_STR(""), SB_STR(""), NULL, 0);
+        return;
+    }
     x->answer = (struct sb_answer){.status = status,
                                    .kind = has_page(status)       ? SB_ANSWER_PAGE
                                            : has_template(status) ? SB_ANSWER_REFUSED

@@ -70,8 +70,9 @@ struct sb_hooks {
 
 /* Ends the way towards the upstream: this is what the client gets. Everything is copied. headers:
  * name, value, name, value ... (nheaders counts both); content_type "" for none. In rewrite, access
- * and header_filter (in place of the upstream's response, headers and all; the other plugins'
- * filters still run). Headers of an answer may also be set with sb_exchange_set_response_header().
+ * and header_filter: there the upstream's headers stay, but for those that are given and for
+ * Content-Encoding, and its body is replaced; the other plugins' filters still run. Headers of an
+ * answer may also be set with sb_exchange_set_response_header().
  */
 void sb_exchange_answer(struct sb_exchange *x, int status, struct sb_str content_type,
                         struct sb_str body, const struct sb_str *headers, size_t nheaders);

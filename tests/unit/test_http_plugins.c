@@ -177,7 +177,7 @@ static void test_body_in_file(void **state)
     free(request);
 }
 
-/* In place of what the upstream said. */
+/* The upstream's head stays, its body is replaced. */
 static void test_header_filter_answers(void **state)
 {
     static const struct sb_hook late[] = {{.run = answer_late}, {0}};
@@ -188,8 +188,12 @@ static void test_header_filter_answers(void **state)
     publish(f, &hooks, NULL);
     answer = ask(f->port, "GET / HTTP/1.0\r\n\r\n");
     has(answer, "HTTP/1.1 429 ");
+    has(answer, "Content-Type: application/json; charset=utf-8\r\n");
+    has(answer, "Content-Length: 18\r\n");
     has(answer, "{\"message\":\"late\"}");
-    assert_null(strstr(answer, "X-Up: yes"));
+    has(answer, "X-Up: yes\r\n");
+    assert_null(strstr(answer, "text/plain"));
+    assert_null(strstr(answer, "GET / HTTP"));
 }
 
 static void test_client_breaks_off(void **state)
