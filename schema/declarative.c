@@ -356,27 +356,6 @@ static struct sb_value *reference(struct sb_arena *a, struct sb_str id)
     return v;
 }
 
-static bool names_parent(const struct sb_doc_node *n, const struct sb_value *v)
-{
-    struct sb_str text = v->type == SB_V_STR ? v->s : sb_value_str_at(v, "id");
-
-    return sb_str_ieq(text, n->parent->id) ||
-           (v->type == SB_V_STR && n->parent->endpoint.len && sb_str_eq(text, n->parent->endpoint));
-}
-
-/* A nested entity belongs to what it stands in, and to nothing else. */
-static void check_nesting(struct sb_doc *d, struct sb_doc_node *n, struct sb_value *errors)
-{
-    for (const struct sb_field *f = n->kind->fields; n->parent && f->name; f++) {
-        const struct sb_value *v = sb_get(n->input, f->name);
-
-        if (f->type != SB_T_FOREIGN || sb_is_nil(v))
-            continue;
-        if (strcmp(f->name, n->link) != 0 || !names_parent(n, v))
-            sb_errors_field(d->arena, errors, f->name, "value must be null");
-    }
-}
-
 /* What the entity's schema gets to see: without children and notes, with id and links. */
 static struct sb_value *prepared(struct sb_doc *d, const struct sb_doc_node *n)
 {
@@ -403,21 +382,140 @@ static struct sb_value *prepared(struct sb_doc *d, const struct sb_doc_node *n)
     return in;
 }
 
+/* Of what selects no subschema nothing else is told, and nothing of what stands within it. */
+static bool is_lost(struct sb_doc *d, const struct sb_doc_node *n)
+{
+    const char *why;
+
+    for (; n; n = n->parent) {
+        const struct sb_value *key =
+            n->kind->subschema ? sb_get(n->input, n->kind->subschema_key) : NULL;
+
+        if (key && (sb_is_nil(key) || !n->kind->subschema(&d->ctx, key, &why)))
+            return true;
+    }
+    return false;
+}
+
 static bool validate_node(struct sb_doc *d, struct sb_doc_node *n)
 {
     struct sb_value *errors = n->errors ? n->errors : sb_value_object(d->arena);
     struct sb_kong_error e = {0};
     const struct sb_member *m;
 
-    if (n->input->type != SB_V_OBJECT)
+    if (n->input->type != SB_V_OBJECT || is_lost(d, n->parent))
         return false;
     if (sb_entity_build(&d->ctx, n->kind, prepared(d, n), &n->plain, &e)) {
         sb_object_each (m, e.fields)
             sb_object_set(d->arena, errors, m->key, m->value);
     }
-    check_nesting(d, n, errors);
     n->errors = errors->count ? errors : NULL;
     return !n->errors;
+}
+
+/* Kong looks at a document twice: first as it stands, where what is nested may refer to nothing and
+ * what is computed from a foreign field lacks it; when that fails, with all references in their
+ * place. Errors are the second look's, and what the first said of references. */
+static bool fails_as_it_stands(const struct sb_doc_node *n)
+{
+    for (const struct sb_field *f = n->kind->fields; n->parent && f->name; f++) {
+        if (f->type == SB_T_FOREIGN && !sb_is_nil(sb_get(n->input, f->name)))
+            return true;
+    }
+    for (const struct sb_transform *t = n->kind->transforms; t && t->apply; t++) {
+        if (t->needs && strchr(t->needs, '.') && !sb_is_blank(sb_value_at(n->input, t->input)))
+            return true;
+    }
+    return false;
+}
+
+static struct sb_value *errors_of(struct sb_doc *d, struct sb_doc_node *n)
+{
+    if (!n->errors)
+        n->errors = sb_value_object(d->arena);
+    return n->errors;
+}
+
+/* The parent's place is taken by what is no reference. */
+static bool denies_parent(const struct sb_doc_node *n, const struct sb_field *f,
+                          const struct sb_value *v)
+{
+    struct sb_uuid id;
+
+    return n->parent && strcmp(f->name, n->link) == 0 && !sb_is_nil(v) && v->type != SB_V_STR &&
+           !sb_uuid_parse(sb_value_str_at(v, "id"), &id);
+}
+
+/* What is computed from the entity that f refers to is not. */
+static void tell_transforms(struct sb_doc *d, struct sb_doc_node *n, const struct sb_field *f)
+{
+    for (const struct sb_transform *t = n->kind->transforms; t && t->apply; t++) {
+        const char *const both[] = {t->input, t->needs, NULL};
+
+        if (t->needs && sb_str_starts(sb_str_c(t->needs), sb_str_c(f->name)) &&
+            !sb_is_blank(sb_value_at(n->input, t->input)))
+            sb_errors_entity(d->arena, errors_of(d, n),
+                             sb_say(&d->ctx, "all or none of these fields must be set: %s",
+                                    sb_quoted_list(d->arena, both).p));
+    }
+}
+
+/* The second look: names that lead nowhere are no keys, and a parent is not denied. */
+static bool reference_leads_somewhere(struct sb_doc *d, struct sb_doc_node *n,
+                                      const struct sb_field *f)
+{
+    const struct sb_value *v = sb_get(n->input, f->name);
+    bool own = n->parent && strcmp(f->name, n->link) == 0;
+
+    if (sb_is(v, SB_V_NULL) && own && f->flags & SB_F_REQUIRED) {
+        sb_errors_field(d->arena, errors_of(d, n), f->name, "required field missing");
+        return false;
+    }
+    if (!sb_is(v, SB_V_STR))
+        return !denies_parent(n, f, v);
+    if (find_node(d, f->reference, v->s))
+        return true;
+    if (!sb_get(errors_of(d, n), f->name))
+        sb_errors_field(d->arena, n->errors, sb_arena_printf(d->arena, "%s.id", f->name).p,
+                        "missing primary key");
+    tell_transforms(d, n, f);
+    return false;
+}
+
+static bool references_lead_somewhere(struct sb_doc *d, struct sb_doc_node *n)
+{
+    bool ok = true;
+
+    for (const struct sb_field *f = n->kind->fields; f->name && !is_lost(d, n); f++) {
+        if (f->type == SB_T_FOREIGN)
+            ok = reference_leads_somewhere(d, n, f) && ok;
+    }
+    return ok;
+}
+
+/* The first look: what stands within another entity refers to nothing itself. */
+static void tell_nested_references(struct sb_doc *d, struct sb_doc_node *n)
+{
+    for (const struct sb_field *f = n->kind->fields; n->parent && f->name && !is_lost(d, n); f++) {
+        if (f->type == SB_T_FOREIGN && !sb_is_nil(sb_get(n->input, f->name)))
+            sb_errors_field(d->arena, errors_of(d, n), f->name, "value must be null");
+    }
+}
+
+static bool validate_all(struct sb_doc *d)
+{
+    bool ok = d->root_errors->count == 0, again;
+
+    for (struct sb_doc_node *n = d->first; n; n = n->next)
+        ok = validate_node(d, n) && ok;
+    again = !ok;
+    for (struct sb_doc_node *n = d->first; n && !again; n = n->next)
+        again = fails_as_it_stands(n);
+    for (struct sb_doc_node *n = d->first; n && again; n = n->next)
+        ok = references_lead_somewhere(d, n) && ok;
+    for (struct sb_doc_node *n = d->first; n && !ok; n = n->next)
+        tell_nested_references(d, n);
+    return ok;
 }
 
 /* -- among each other ------------------------------------------------------------------------- */
@@ -504,12 +602,8 @@ static void check_unique_fields(struct sb_doc *d)
 
 static enum sb_rc load_entities(struct sb_doc *d, struct sb_kong_error *e)
 {
-    bool ok = d->root_errors->count == 0;
-
     give_ids(d);
-    for (struct sb_doc_node *n = d->first; n; n = n->next)
-        ok = validate_node(d, n) && ok;
-    if (!ok) {
+    if (!validate_all(d)) {
         sb_doc_refuse_entities(d, e);
         return SB_INVALID;
     }

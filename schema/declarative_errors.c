@@ -156,6 +156,11 @@ static struct sb_value *link_value(struct sb_arena *a, const struct sb_doc_node 
     return v;
 }
 
+static bool is_scalar(const struct sb_value *v)
+{
+    return !sb_is_nil(v) && v->type != SB_V_ARRAY && v->type != SB_V_OBJECT;
+}
+
 /* The entity as it was written, without its children; with_ids: also the ids that it got. */
 static struct sb_value *entity_of(struct sb_doc *d, const struct sb_doc_node *n, bool with_ids)
 {
@@ -163,7 +168,7 @@ static struct sb_value *entity_of(struct sb_doc *d, const struct sb_doc_node *n,
     const struct sb_member *m;
 
     sb_object_each (m, n->input) {
-        if (!sb_doc_child_kind(d, n->kind, m->key))
+        if (!sb_doc_child_kind(d, n->kind, m->key) || is_scalar(m->value))
             sb_object_set(d->arena, out, m->key, m->value);
     }
     if (with_ids && !n->id_given)

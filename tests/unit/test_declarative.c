@@ -152,7 +152,7 @@ static void refuses(void **state)
          "  in 'host': required field missing"},
         {V3 "services: [{host: h, routes: x}]",
          "{\"services\":[{\"routes\":\"expected an array\"}]}",
-         "[{\"entity_type\":\"service\",\"entity\":{\"host\":\"h\"},\"errors\":[{\"type\":"
+         "[{\"entity_type\":\"service\",\"entity\":{\"host\":\"h\",\"routes\":\"x\"},\"errors\":[{\"type\":"
          "\"field\","
          "\"field\":\"routes\",\"message\":\"expected an array\"}]}]",
          "in 'services':\n  - in entry 1 of 'services':\n    in 'routes': expected an array"},
@@ -208,6 +208,56 @@ static void refuses(void **state)
         assert_string_equal(sb_arena_cstr(a, sb_declarative_pretty(a, &e)), rows[i].pretty);
         sb_declarative_flatten(a, &e);
         assert_string_equal(sb_json_text(a, e.flattened, 0).p, rows[i].flattened);
+        sb_arena_free(a);
+    }
+}
+
+/* What stands within another entity may refer to a third one, as long as nothing else is wrong. */
+static void nested_references(void **state)
+{
+    static const struct {
+        const char *doc, *fields; /* NULL: loads */
+    } rows[] = {
+        {V3 "services: [{name: s, host: h, plugins: [{name: acme, route: r}]}]\n"
+            "routes: [{name: r, paths: [/]}]",
+         "{\"services\":[{\"plugins\":[{\"route\":\"value must be null\",\"service\":\"value must "
+         "be null\",\"config\":{\"account_email\":\"required field missing\"}}]}]}"},
+        {V3 "services: [{name: s, host: h, plugins: [{name: cors, route: r}]}]\n"
+            "routes: [{name: r, paths: [/]}]",
+         NULL},
+        {V3 "services: [{name: s, host: h, routes: [{name: r, paths: [/], service: t}]}, {name: t, "
+            "host: h}]",
+         NULL},
+        {V3 "services: [{name: s, host: h, routes: [{name: r, paths: [/], service: s}]}, {host: a "
+            "b}]",
+         "{\"services\":[{\"routes\":[{\"service\":\"value must be null\"}]},{\"host\":\"invalid "
+         "value: a b\"}]}"},
+        {V3 "plugins: [{name: cors, service: x}, {name: cors, foo: 1}]",
+         "{\"plugins\":[{\"service\":{\"id\":\"missing primary key\"}},{\"foo\":\"unknown "
+         "field\"}]}"},
+        {V3 "consumers: [{username: u, basicauth_credentials: [{username: b, password: p, consumer: "
+            "x}]}]",
+         "{\"consumers\":[{\"basicauth_credentials\":[{\"consumer\":\"value must be null\","
+         "\"@entity\":[\"all or none of these fields must be set: 'password', "
+         "'consumer.id'\"]}]}]}"},
+        {V3 "routes: [{protocols: [x], plugins: [{name: nope}]}]",
+         "{\"routes\":[{\"protocols\":\"unknown type: x\"}]}"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct sb_arena *a = sb_arena_new(0);
+        struct sb_schema_ctx ctx = {.arena = a};
+        struct sb_kong_error e = {0};
+        struct sb_value *out;
+        char hash[33];
+        enum sb_rc rc =
+            sb_declarative_load(&ctx, yaml(a, rows[i].doc), SB_STR(""), &out, hash, &e);
+
+        if (!rc != !rows[i].fields)
+            fail_msg("%s: %s", rows[i].doc, rc ? e.message.p : "accepted");
+        if (rc)
+            assert_string_equal(sb_json_text(a, e.fields, 0).p, rows[i].fields);
         sb_arena_free(a);
     }
 }
@@ -405,7 +455,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_follow_from_names),
         cmocka_unit_test(forms),
-        cmocka_unit_test(refuses),
+        cmocka_unit_test(refuses), cmocka_unit_test(nested_references),
         cmocka_unit_test(texts),
         cmocka_unit_test(hashes),
         cmocka_unit_test(exports_load_again),
