@@ -154,6 +154,7 @@ struct sb_counting {
     struct event_base *loop;
     bool database; /* there is one */
     struct sb_pg_async *pg;
+    int64_t statement_ms;
     const char *sql[4];
     struct sb_arena *arena;
     struct sb_redis *redis; /* made when first needed */

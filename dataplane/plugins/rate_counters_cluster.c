@@ -11,7 +11,7 @@
 #include "shared/pg_async.h"
 #include "shared/settings.h"
 
-enum { STATEMENT_MS = 5000, IDENTIFIER_MAX = 1024 };
+enum { STATEMENT_MS = 5000 /* where pg_timeout says nothing */, IDENTIFIER_MAX = 1024 };
 
 /* Windows come as two arrays; rows are locked in their order, so that no two upserts of the same
  * identifier wait for each other. */
@@ -70,6 +70,7 @@ void sb_cluster_open(struct sb_counting *c, const struct sb_settings *settings)
         c->sql[i] = sb_arena_cstr(c->arena, sb_buf_get(&b));
         sb_buf_release(&b);
     }
+    c->statement_ms = config.timeout_ms > 0 ? config.timeout_ms : STATEMENT_MS;
     c->pg = sb_pg_async_new(c->loop, &config);
 }
 
@@ -171,7 +172,7 @@ static struct job *new_job(struct sb_counting *c, const struct sb_tally *t,
                                             : 6,
         .may_repeat = reads,
         .needs_schema = !reads, /* the trigger's */
-        .deadline_ms = sb_clock_ms() + STATEMENT_MS,
+        .deadline_ms = sb_clock_ms() + c->statement_ms,
     };
     job->task.params[0] = identifier_text(a, t->identifier);
     job->task.params[1] = sb_arena_cstr(a, t->set->service_id);
