@@ -91,7 +91,7 @@ struct sb_redis_replies *sb_redis_replies_new(void)
 
     r->reader = redisReaderCreateWithFunctions(&functions);
     sb_assert(r->reader);
-    redisReaderSetPrivdata(r->reader, r);
+    r->reader->privdata = r;
     return r;
 }
 
