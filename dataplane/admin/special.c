@@ -152,7 +152,7 @@ static struct sb_value *find_acl(struct sb_entities *x, const struct sb_value *c
     return NULL;
 }
 
-/* PUT by group: that group it shall be. */
+/* PUT by group: that group it shall be, unless another one is sent. */
 static void put_acl(struct sb_entities *x, const struct sb_value *consumer,
                     const struct sb_value *found)
 {
@@ -164,7 +164,8 @@ static void put_acl(struct sb_entities *x, const struct sb_value *consumer,
     struct sb_uuid id = sb_uuid_v4();
 
     if (!sb_uuid_parse(x->c->params[1], &id)) {
-        sb_object_set(a, in, SB_STR("group"), sb_value_str(a, x->c->params[1]));
+        if (!sb_get(in, "group"))
+            sb_object_set(a, in, SB_STR("group"), sb_value_str(a, x->c->params[1]));
         sb_uuid_format(&id, fresh);
         key.value = found ? sb_value_str_at(found, "id") : sb_arena_str(a, sb_str_c(fresh));
     }

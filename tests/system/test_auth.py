@@ -67,6 +67,13 @@ def test_passwords_are_stored_hashed_and_changed_ones_count(gateway):
     wait_until(lambda: (ask("one"), ask("two")) == (401, 200), what="the new password")
 
 
+def test_a_group_is_put_under_the_name_that_is_sent(gateway):
+    path, groups = "/consumers/guest/acls/one", ({}, {"group": "two"}, {})
+    made = [gateway.admin("PUT", path, json=body).json() for body in groups]
+    assert [acl["group"] for acl in made] == ["one", "two", "one"]
+    assert made[0]["id"] == made[1]["id"] != made[2]["id"]
+
+
 def oauth(gateway, path, host="oauth.test", header=None, **fields):
     headers = {"Host": host, **({"Authorization": header} if header else {})}
     return requests.post(f"https://127.0.0.1:{gateway.https}{path}", data=fields, verify=False,
