@@ -32,6 +32,7 @@ static enum sb_rc serve_admin(struct sb_admin *admin, struct sb_err *err)
         .settings = s,
         .listen = "admin_listen",
         .tls = "admin_ssl",
+        .access_log = "admin_access_log",
         .body_max = body_max > 0 ? (size_t)body_max : SIZE_MAX / 2,
         .answer = sb_admin_answer,
         .tick = sb_admin_tick,
@@ -50,6 +51,7 @@ static enum sb_rc serve_status(struct sb_admin *admin, struct sb_err *err)
         .settings = admin->status.parts.settings,
         .listen = "status_listen",
         .tls = "status_ssl",
+        .access_log = "status_access_log",
         .body_max = STATUS_BODY_MAX,
         .answer = sb_admin_answer,
         .close = sb_admin_close,
@@ -84,6 +86,12 @@ void sb_admin_open(struct sb_admin *admin)
 {
     sb_serve_open(admin->serve_status);
     sb_serve_open(admin->serve_admin);
+}
+
+void sb_admin_reopen_logs(struct sb_admin *admin)
+{
+    sb_serve_reopen_log(admin->serve_admin);
+    sb_serve_reopen_log(admin->serve_status);
 }
 
 void sb_admin_drain(struct sb_admin *admin)

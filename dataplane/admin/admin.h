@@ -38,6 +38,8 @@ SB_MUST enum sb_rc sb_admin_start(const struct sb_admin_parts *parts, struct sb_
 /* Starts the threads: who waits is answered. */
 void sb_admin_open(struct sb_admin *admin);
 
+/* Their access logs are opened anew, at the next line. */
+void sb_admin_reopen_logs(struct sb_admin *admin);
 /* Readiness answers 503 "draining" from now on: what `kong drain` and a graceful stop want. Any
  * thread. */
 void sb_admin_drain(struct sb_admin *admin);

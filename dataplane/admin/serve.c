@@ -17,6 +17,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "dataplane/admin/journal.h"
 #include "dataplane/admin/tls.h"
 #include "dataplane/listen/options.h"
 #include "dataplane/listen/sockets.h"
@@ -39,6 +40,7 @@ struct sb_serve {
     struct evhttp *plain, *tls; /* a server each: how a connection is made belongs to the server */
     SSL_CTX *ctx;
     enum sb_tls_wants wants; /* of clients that come by TLS */
+    struct sb_journal *journal;
     struct event *stop, *tick;
     int stop_fd;
     pthread_t thread;
@@ -160,6 +162,40 @@ static void add_headers(const struct sb_serve *s, struct sb_call *c, struct evht
         add(req, c->extra[i].name, c->extra[i].value);
 }
 
+static const char *method_name(enum sb_method m)
+{
+    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (m == 1U << i)
+            return names[i];
+    return "-";
+}
+
+static void note(const struct sb_serve *s, const struct sb_call *c, struct evhttp_request *req,
+                 size_t len)
+{
+    struct sb_journal_entry e = {
+        .peer = "-",
+        .method = method_name(c->method),
+        .target = evhttp_request_get_uri(req),
+        .version = "HTTP/1.1",
+        .status = c->status,
+        .len = len,
+        .referer = header(req, "Referer"),
+        .agent = header(req, "User-Agent"),
+    };
+    ev_uint16_t port;
+    char *peer = NULL;
+
+    if (!s->journal)
+        return;
+    evhttp_connection_get_peer(evhttp_request_get_connection(req), &peer, &port);
+    if (peer)
+        e.peer = peer;
+    sb_journal_add(s->journal, &e);
+}
+
 static void send_answer(const struct sb_serve *s, struct sb_call *c, struct evhttp_request *req)
 {
     struct evbuffer *body = evbuffer_new();
@@ -175,6 +211,7 @@ static void send_answer(const struct sb_serve *s, struct sb_call *c, struct evht
         add(req, "Content-Length", sb_arena_printf(c->arena, "%zu", text.len));
     if (c->method != SB_HEAD)
         evbuffer_add(body, text.p, text.len);
+    note(s, c, req, evbuffer_get_length(body));
     evhttp_send_reply(req, c->status, NULL, body);
     evbuffer_free(body);
     sb_buf_release(&text);
@@ -355,6 +392,7 @@ static void release(struct sb_serve *s)
         event_base_free(s->base);
     if (s->stop_fd >= 0)
         close(s->stop_fd);
+    sb_journal_close(s->journal);
     SSL_CTX_free(s->ctx);
     free(s);
 }
@@ -371,6 +409,8 @@ enum sb_rc sb_serve_start(const struct sb_serve_config *config, struct sb_serve 
     s->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     read_settings(s);
     rc = open_listeners(s, &opened, err);
+    if (!rc && opened)
+        rc = sb_journal_open(config->settings, config->access_log, &s->journal, err);
     if (rc || !opened) {
         release(s);
         *out = NULL;
@@ -388,6 +428,12 @@ void sb_serve_open(struct sb_serve *s)
         return;
     sb_assert(pthread_create(&s->thread, NULL, run, s) == 0);
     s->running = true;
+}
+
+void sb_serve_reopen_log(struct sb_serve *s)
+{
+    if (s)
+        sb_journal_reopen(s->journal);
 }
 
 void sb_serve_stop(struct sb_serve *s, bool gently)

@@ -17,6 +17,7 @@ struct sb_serve_config {
     const struct sb_settings *settings;
     const char *listen; /* the setting: "admin_listen" */
     const char *tls;    /* prefix of the pair's settings: "admin_ssl" gives admin_ssl_cert ... */
+    const char *access_log; /* the setting: "admin_access_log" */
     size_t body_max;
     /* Answers the call; called on the thread. */
     void (*answer)(struct sb_call *c);
@@ -32,6 +33,8 @@ SB_MUST enum sb_rc sb_serve_start(const struct sb_serve_config *config, struct s
                                   struct sb_err *err);
 /* Starts the thread: connections are answered. NULL is nothing to do. */
 void sb_serve_open(struct sb_serve *s);
+/* The access log's file is opened anew. NULL is nothing to do. */
+void sb_serve_reopen_log(struct sb_serve *s);
 /* Ends the thread after the call under way; gently: and after those that arrive within a moment.
  * NULL is nothing to do. */
 void sb_serve_stop(struct sb_serve *s, bool gently);

@@ -162,6 +162,7 @@ static bool on_signal(struct server *server)
     case SIGUSR1:
         sb_log_reopen();
         sb_workers_reopen_logs(server->workers);
+        sb_admin_reopen_logs(server->admin);
         sb_notice("log files reopened");
         return true;
     case SIGQUIT:

@@ -49,6 +49,28 @@ static void log_to(const struct sb_settings *s)
     sb_arena_free(a);
 }
 
+/* Settings that nginx has its way with, and that have none here. */
+static void warn_of_settings(const struct sb_settings *s)
+{
+    static const char *const logs[][2] = {{"admin_error_log", "logs/error.log"},
+                                          {"status_error_log", "logs/status_error.log"}};
+    const char *all = sb_settings_str(s, "proxy_error_log"),
+               *user = sb_settings_str(s, "nginx_main_user");
+
+    for (size_t i = 0; i < sizeof logs / sizeof *logs; i++) {
+        const char *one = sb_settings_str(s, logs[i][0]);
+
+        if (one && strcmp(one, logs[i][1]) != 0 && !sb_str_is(sb_str_c(one), all ? all : ""))
+            sb_warn("%s: errors of all listeners go to proxy_error_log", logs[i][0]);
+    }
+    if (geteuid() == 0 && user && strcmp(user, "kong kong") != 0 &&
+        !sb_str_starts(sb_str_c(user), SB_STR("root")) &&
+        !sb_str_starts(sb_str_c(user), SB_STR("nobody"))) /* as Kong: no directive at all */
+        sb_warn("nginx_user: processes stay with the user that starts them, root; start as '%s' "
+                "instead",
+                user);
+}
+
 /* -- foreground and background ---------------------------------------------------------------- */
 
 struct announcement {
@@ -223,6 +245,7 @@ static enum sb_rc serve(const struct sb_options *o, int channel, struct sb_err *
         return rc;
     log_to(s);
     sb_log_take_stderr();
+    warn_of_settings(s);
     rc = sb_plugins_load(s, err);
     if (!rc)
         rc = sb_server_run(s, channel, err);

@@ -271,3 +271,23 @@ def test_request_debug(origin):
         assert debugged(g, far, f"X-Kong-Request-Debug-Token: {token}")
     with Gateway(config=config(origin.port), request_debug="off") as g:
         assert debugged(g) is None
+
+
+def test_logs_of_admin_and_status():
+    with Gateway(config={}, admin_access_log="logs/a.log", status_access_log="logs/s.log",
+                 admin_error_log="/dev/null") as g:
+        agent = {"User-Agent": 'x "y"\\', "Referer": "here"}
+        assert g.admin("GET", "/routes?size=1", headers=agent).status_code == 200
+        assert g.admin("DELETE", "/none").status_code == 404
+        asked = [line for line in lines(g.prefix / "logs/a.log", 2) if "/status" not in line]
+        assert re.fullmatch(r'127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:[\d:]{8} [+-]\d{4}\] '
+                            r'"GET /routes\?size=1 HTTP/1\.1" 200 \d+ "here" "x \\x22y\\x22\\x5C"', asked[0])
+        assert '"DELETE /none HTTP/1.1" 404 ' in asked[1]
+        requests.get(f"http://127.0.0.1:{g.status}/status/ready", timeout=10)
+        assert '"GET /status/ready HTTP/1.1" ' in lines(g.prefix / "logs/s.log", 1)[0]
+        (g.prefix / "logs/a.log").rename(g.prefix / "logs/old.log")
+        os.kill(g.process.pid, signal.SIGUSR1)
+        wait_until(lambda: "log files reopened" in g.log(), what="the logs opened anew")
+        g.admin("GET", "/services")
+        assert "/services" in lines(g.prefix / "logs/a.log", 1)[0]
+        assert "admin_error_log: errors of all listeners go to proxy_error_log" in g.log()
