@@ -108,6 +108,11 @@ struct sb_str sb_exchange_upstream_method(const struct sb_exchange *x)
     return x->up.method.p ? x->up.method : x->req.method;
 }
 
+uint64_t sb_exchange_body_size(const struct sb_exchange *x)
+{
+    return x->body.received;
+}
+
 bool sb_exchange_replaced_body(const struct sb_exchange *x, struct sb_str *body)
 {
     if (x->up.replaces_body)

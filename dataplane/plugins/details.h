@@ -39,6 +39,8 @@ void sb_exchange_each_request_header(const struct sb_exchange *x,
                                      void *arg);
 /* As they go on now: changed by plugins, else the client's. */
 struct sb_str sb_exchange_upstream_method(const struct sb_exchange *x);
+/* Of what came so far, decoded. */
+uint64_t sb_exchange_body_size(const struct sb_exchange *x);
 bool sb_exchange_replaced_body(const struct sb_exchange *x, struct sb_str *body);
 /* A variable of nginx's by its name, as access logs know them; p NULL: there is none, or it is
  * empty. In the arena. */

@@ -1,4 +1,4 @@
-"""request-transformer, correlation-id and the echo of request-termination, beside the recorded cases: what comes from the request may
+"""request-transformer, correlation-id, redirect and the echo of request-termination, beside the recorded cases: what comes from the request may
 not get out of its place, large bodies, repeated fields, generators."""
 
 import re
@@ -216,3 +216,15 @@ def test_echo_follows_changes_and_knows_the_workspace(migrated):
         assert route["ws_id"] == migrated.value("SELECT id::text FROM workspaces")
         gateway.admin("PATCH", "/routes/r", json={"tags": ["two"]})
         wait_until(lambda: gateway.proxy(host="r.test").json()["matched_route"]["tags"] == ["two"])
+
+
+@pytest.mark.parametrize("location, path, want", [
+    ("HTTPS://User@Other.Example:443/x?y#frag", "/a/../b%20c?q=1",
+     "https://User@other.example/b%20c?q=1#frag"),
+    ("http://other.example:443", "/%C3%A9?", "http://other.example:443/%C3%A9"),
+    ("https://[::1]:8443?x", "/a|b", "https://[::1]:8443/a%7Cb"),
+])
+def test_redirect_keeps_the_path(location, path, want):
+    plugin = {"name": "redirect", "config": {"location": location, "keep_incoming_path": True}}
+    with Gateway(config={"routes": [{"paths": ["/"], "plugins": [plugin]}]}) as gateway:
+        assert gateway.proxy(path).headers["Location"] == want
