@@ -360,6 +360,7 @@ CORNERS = [
     ("DELETE", "/filter-chains", 400, "this endpoint is only available when wasm is enabled"),
     ("GET", "/routes/r/filters/all", 400, "this endpoint is only available when wasm is enabled"),
     ("GET", "/schemas/filters/x", 404, "Filter 'x' not found"),
+    ("OPTIONS", "/timers", 204, "GET, HEAD, OPTIONS"),
     ("PUT", "/debug/node/log-level/debug?timeout=-1", 400,
      "timeout must be greater than or equal to 0"),
     ("PUT", "/debug/node/log-level/info?timeout=soon", 200, "log level is already info"),

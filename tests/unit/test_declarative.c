@@ -152,7 +152,8 @@ static void refuses(void **state)
          "  in 'host': required field missing"},
         {V3 "services: [{host: h, routes: x}]",
          "{\"services\":[{\"routes\":\"expected an array\"}]}",
-         "[{\"entity_type\":\"service\",\"entity\":{\"host\":\"h\",\"routes\":\"x\"},\"errors\":[{\"type\":"
+         "[{\"entity_type\":\"service\",\"entity\":{\"host\":\"h\",\"routes\":\"x\"},\"errors\":[{"
+         "\"type\":"
          "\"field\","
          "\"field\":\"routes\",\"message\":\"expected an array\"}]}]",
          "in 'services':\n  - in entry 1 of 'services':\n    in 'routes': expected an array"},
@@ -235,8 +236,9 @@ static void nested_references(void **state)
         {V3 "plugins: [{name: cors, service: x}, {name: cors, foo: 1}]",
          "{\"plugins\":[{\"service\":{\"id\":\"missing primary key\"}},{\"foo\":\"unknown "
          "field\"}]}"},
-        {V3 "consumers: [{username: u, basicauth_credentials: [{username: b, password: p, consumer: "
-            "x}]}]",
+        {V3
+         "consumers: [{username: u, basicauth_credentials: [{username: b, password: p, consumer: "
+         "x}]}]",
          "{\"consumers\":[{\"basicauth_credentials\":[{\"consumer\":\"value must be null\","
          "\"@entity\":[\"all or none of these fields must be set: 'password', "
          "'consumer.id'\"]}]}]}"},
@@ -251,8 +253,7 @@ static void nested_references(void **state)
         struct sb_kong_error e = {0};
         struct sb_value *out;
         char hash[33];
-        enum sb_rc rc =
-            sb_declarative_load(&ctx, yaml(a, rows[i].doc), SB_STR(""), &out, hash, &e);
+        enum sb_rc rc = sb_declarative_load(&ctx, yaml(a, rows[i].doc), SB_STR(""), &out, hash, &e);
 
         if (!rc != !rows[i].fields)
             fail_msg("%s: %s", rows[i].doc, rc ? e.message.p : "accepted");
@@ -455,7 +456,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_follow_from_names),
         cmocka_unit_test(forms),
-        cmocka_unit_test(refuses), cmocka_unit_test(nested_references),
+        cmocka_unit_test(refuses),
+        cmocka_unit_test(nested_references),
         cmocka_unit_test(texts),
         cmocka_unit_test(hashes),
         cmocka_unit_test(exports_load_again),
