@@ -237,8 +237,7 @@ bool sb_answer_gather(struct sb_exchange *x, struct sb_gather *g)
     status_line(x, g);
     if (type.len == 0 && x->answer.keeps)
         type = sb_http_get(&x->resp, SB_H_CONTENT_TYPE);
-    if (type.len)
-        sb_response_type(x, type, g);
+    sb_response_type(x, type, g);
     if (x->status != 204 && x->status != 304) {
         sb_gather_lit(g, "Content-Length: ");
         sb_gather_uint(g, len);

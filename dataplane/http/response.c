@@ -75,7 +75,8 @@ static uint64_t overwritten(const struct sb_exchange *x)
 /* Also where a plugin sets it; Server stays the plugin's on what an upstream answered. */
 bool sb_response_owns(const struct sb_exchange *x, struct sb_str name)
 {
-    uint64_t bits = BIT(CONNECTION) | BIT(CONTENT_LENGTH) | BIT(TRANSFER_ENCODING);
+    uint64_t bits =
+        BIT(CONNECTION) | BIT(CONTENT_LENGTH) | BIT(CONTENT_TYPE) | BIT(TRANSFER_ENCODING);
 
     bits |= overwritten(x) & ~never_passed;
     if ((x->w->o->tokens & SB_TOKEN_VIA) && x->try_us)
@@ -144,9 +145,19 @@ static bool wants_charset(const struct sb_exchange *x, struct sb_str type)
     return false;
 }
 
+/* What plugins made of the type, which is one, however often it was set. */
+static struct sb_str changed_type(const struct sb_exchange *x, struct sb_str type)
+{
+    for (const struct sb_header_change *c = x->response_changes; c; c = c->next)
+        if (sb_http_name(c->name) == SB_H_CONTENT_TYPE)
+            type = c->value;
+    return type;
+}
+
 void sb_response_type(const struct sb_exchange *x, struct sb_str type, struct sb_gather *g)
 {
-    if (x->response_changes && sb_change_find(x->response_changes, SB_STR("content-type")))
+    type = changed_type(x, type);
+    if (type.len == 0)
         return;
     sb_gather_lit(g, "Content-Type: ");
     sb_gather_str(g, type);
