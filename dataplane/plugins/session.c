@@ -9,56 +9,17 @@
  * Saving always makes a new id: the old cookie of a session that moves on is left to its timeouts,
  * its row to stale_ttl.
  */
-#include <time.h>
+#include "dataplane/plugins/session.h"
 
 #include "dataplane/plugins/auth.h"
 #include "dataplane/plugins/auth_body.h"
-#include "dataplane/plugins/auth_text.h"
 #include "dataplane/plugins/bundled.h"
-#include "dataplane/plugins/session_cookie.h"
 #include "schema/entity.h"
 #include "shared/buf.h"
 #include "shared/clock.h"
 #include "shared/json.h"
-#include "shared/log.h"
 
-enum { COOKIE_MAX = 4096, COOKIES_MAX = 9, TOUCH_AFTER_S = 60, RENEW_PERCENT = 75 };
-enum { AGE_MAX_S = 400 * 24 * 3600 }; /* of a persistent cookie */
-
-/* One of the two cookies: of the session, and the persistent one that starts sessions again. */
-struct cookie {
-    struct sb_str name;
-    struct sb_session_keys keys;
-    struct sb_session_timeouts timeouts;
-};
-
-enum { ID, AUDIENCE, SUBJECT, TIMEOUT, IDLING_TIMEOUT, ROLLING_TIMEOUT, ABSOLUTE_TIMEOUT, TOLD };
-
-struct config {
-    struct cookie session, remember;
-    bool remembers, stored, secure, http_only;
-    struct sb_str audience;
-    struct sb_str attributes; /* "; Path=/; SameSite=Strict..." */
-    int64_t stale_ttl_s;
-    size_t body_max;
-    bool told_client[TOLD], told_upstream[TOLD];
-    bool body_logout;
-    const struct sb_value *logout_methods; /* list of texts */
-    struct sb_str logout_query, logout_post;
-};
-
-/* What access found, for header_filter. */
-struct state {
-    bool open;
-    bool known;      /* a session, though maybe only of other audiences: content and header count */
-    bool remembered; /* by the persistent cookie, not by the session's */
-    struct sb_session_header header;
-    struct sb_value *content; /* of all audiences */
-    struct sb_str row_id;     /* "": not in the database */
-    struct sb_str subject;
-    struct sb_write destroyed;
-    struct sb_credential credential;
-};
+enum { COOKIES_MAX = 9 };
 
 /* -- config -------------------------------------------------------------------------------------
  */
@@ -84,25 +45,26 @@ static struct sb_str attributes_of(const struct sb_plugin_source *in)
         sb_value_bool_at(in->config, "cookie_http_only", true) ? "; HttpOnly" : "");
 }
 
-static void told_of(const struct sb_plugin_source *in, const char *field, bool told[TOLD])
+static void told_of(const struct sb_plugin_source *in, const char *field,
+                    bool told[SB_SESSION_TOLD])
 {
-    static const char *const names[TOLD] = {"id",
-                                            "audience",
-                                            "subject",
-                                            "timeout",
-                                            "idling-timeout",
-                                            "rolling-timeout",
-                                            "absolute-timeout"};
+    static const char *const names[SB_SESSION_TOLD] = {"id",
+                                                       "audience",
+                                                       "subject",
+                                                       "timeout",
+                                                       "idling-timeout",
+                                                       "rolling-timeout",
+                                                       "absolute-timeout"};
     const struct sb_value *list = sb_get(in->config, field), *item;
 
     sb_array_each (item, list)
-        for (int i = 0; i < TOLD; i++)
+        for (int i = 0; i < SB_SESSION_TOLD; i++)
             told[i] |= sb_str_is(item->s, names[i]);
 }
 
 static enum sb_rc compile(const struct sb_plugin_source *in, const void **out, struct sb_err *err)
 {
-    struct config *c = SB_NEW(in->arena, struct config);
+    struct sb_session_config *c = SB_NEW(in->arena, struct sb_session_config);
     struct sb_str secret = sb_value_str_at(in->config, "secret");
 
     (void)err;
@@ -133,7 +95,7 @@ static enum sb_rc compile(const struct sb_plugin_source *in, const void **out, s
     return SB_OK;
 }
 
-static int64_t now_s(void)
+int64_t sb_session_now_s(void)
 {
     return sb_wall_ms() / 1000;
 }
@@ -141,14 +103,14 @@ static int64_t now_s(void)
 /* -- reading cookies ----------------------------------------------------------------------------
  */
 
-/* A long session goes on in name2, name3 ... p NULL: there is none. */
-static struct sb_str whole_cookie(struct sb_exchange *x, struct sb_str name)
+/* A long session goes on in name2, name3 ... */
+struct sb_str sb_session_whole_cookie(struct sb_exchange *x, struct sb_str name)
 {
     struct sb_arena *a = sb_exchange_arena(x);
     struct sb_str first = sb_auth_request_cookie(x, name), more, all;
     struct sb_buf b;
 
-    if (!first.p || first.len < COOKIE_MAX / 2)
+    if (!first.p || first.len < SB_SESSION_COOKIE_MAX / 2)
         return first;
     sb_buf_init(&b, SB_SESSION_HEADER_LEN + SB_SESSION_PAYLOAD_MAX);
     sb_buf_str(&b, first);
@@ -164,7 +126,8 @@ static struct sb_str whole_cookie(struct sb_exchange *x, struct sb_str name)
 }
 
 /* The payload from the row: a JSON list of one text. */
-static enum sb_rc stored_payload(struct sb_exchange *x, struct state *s, struct sb_str *payload)
+static enum sb_rc stored_payload(struct sb_exchange *x, struct sb_session_state *s,
+                                 struct sb_str *payload)
 {
     struct sb_arena *a = sb_exchange_arena(x);
     const struct sb_found *row;
@@ -184,7 +147,8 @@ static enum sb_rc stored_payload(struct sb_exchange *x, struct state *s, struct 
 }
 
 /* What was saved for this audience: [data, audience, subject]. */
-static const struct sb_value *entry_of(const struct config *c, const struct sb_value *content)
+static const struct sb_value *entry_of(const struct sb_session_config *c,
+                                       const struct sb_value *content)
 {
     const struct sb_value *entry;
 
@@ -197,25 +161,25 @@ static const struct sb_value *entry_of(const struct config *c, const struct sb_v
     return NULL;
 }
 
-/* Whether there is a cookie that counts by its header. */
-static bool read_header(struct sb_exchange *x, const struct config *c, const struct cookie *cookie,
-                        struct sb_str *text, struct sb_session_header *out)
+bool sb_session_read_header(struct sb_exchange *x, const struct sb_session_config *c,
+                            const struct sb_session_cookie *cookie, struct sb_str *text,
+                            struct sb_session_header *out)
 {
-    *text = whole_cookie(x, cookie->name);
+    *text = sb_session_whole_cookie(x, cookie->name);
     return text->p && sb_session_header_read(&cookie->keys, *text, out) &&
            out->stored == c->stored &&
-           sb_session_left(out, &cookie->timeouts, now_s()).least_s >= 0;
+           sb_session_left(out, &cookie->timeouts, sb_session_now_s()).least_s >= 0;
 }
 
 /* SB_NOTFOUND: no such cookie, or one that does not count here. */
-static enum sb_rc open_cookie(struct sb_exchange *x, const struct config *c,
-                              const struct cookie *cookie, struct state *s)
+static enum sb_rc open_cookie(struct sb_exchange *x, const struct sb_session_config *c,
+                              const struct sb_session_cookie *cookie, struct sb_session_state *s)
 {
     struct sb_str text, payload;
     const struct sb_value *entry;
     enum sb_rc rc;
 
-    if (!read_header(x, c, cookie, &text, &s->header))
+    if (!sb_session_read_header(x, c, cookie, &text, &s->header))
         return SB_NOTFOUND;
     s->row_id = SB_STR("");
     payload = sb_str_from(text, SB_SESSION_HEADER_LEN);
@@ -232,7 +196,8 @@ static enum sb_rc open_cookie(struct sb_exchange *x, const struct config *c,
     return SB_OK;
 }
 
-static enum sb_rc open_session(struct sb_exchange *x, const struct config *c, struct state *s)
+static enum sb_rc open_session(struct sb_exchange *x, const struct sb_session_config *c,
+                               struct sb_session_state *s)
 {
     enum sb_rc rc;
 
@@ -244,194 +209,6 @@ static enum sb_rc open_session(struct sb_exchange *x, const struct config *c, st
     }
     s->open = rc == SB_OK;
     return rc;
-}
-
-/* -- writing cookies ----------------------------------------------------------------------------
- */
-
-/* How long a persistent cookie that began then is kept. */
-static struct sb_str persistence(struct sb_exchange *x, const struct cookie *cookie,
-                                 int64_t created_s)
-{
-    int64_t rolling = cookie->timeouts.rolling_s;
-    int64_t age = rolling > 0 && rolling < AGE_MAX_S ? rolling : AGE_MAX_S;
-    time_t until = (time_t)(created_s + age);
-    struct tm tm;
-    char date[40];
-
-    gmtime_r(&until, &tm);
-    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
-    return sb_arena_printf(sb_exchange_arena(x), "; Expires=%s; Max-Age=%lld", date,
-                           (long long)age);
-}
-
-/* Set-Cookie, as many as it takes. */
-static void set_cookie(struct sb_exchange *x, const struct config *c, struct sb_str name,
-                       struct sb_str value, struct sb_str more)
-{
-    struct sb_arena *a = sb_exchange_arena(x);
-    size_t room = COOKIE_MAX - name.len - 1;
-
-    for (int i = 1; i == 1 || value.len; i++) {
-        struct sb_str part = sb_str_first(value, room);
-        struct sb_str number = i == 1 ? SB_STR("") : sb_arena_printf(a, "%d", i);
-
-        sb_exchange_add_response_header(x, SB_STR("Set-Cookie"),
-                                        sb_arena_printf(a, "%.*s%.*s=%.*s%.*s%.*s", SB_ARG(name),
-                                                        SB_ARG(number), SB_ARG(part),
-                                                        SB_ARG(c->attributes), SB_ARG(more)));
-        value = sb_str_from(value, part.len);
-        room = COOKIE_MAX - name.len - 2;
-    }
-}
-
-static struct sb_str header_text(struct sb_exchange *x, const struct cookie *cookie,
-                                 const struct sb_session_header *header)
-{
-    char *text = sb_arena_alloc(sb_exchange_arena(x), SB_SESSION_HEADER_LEN);
-
-    sb_session_header_write(&cookie->keys, header, text);
-    return sb_str_n(text, SB_SESSION_HEADER_LEN);
-}
-
-/* -- the database -------------------------------------------------------------------------------
- */
-
-static void put(struct sb_arena *a, struct sb_value *row, const char *field, struct sb_value *v)
-{
-    sb_object_set(a, row, sb_str_c(field), v);
-}
-
-static void put_lifetime(struct sb_arena *a, struct sb_value *row, int64_t seconds)
-{
-    if (seconds <= 0)
-        return;
-    put(a, row, "ttl", sb_value_int(a, seconds));
-    put(a, row, "expires", sb_value_int(a, now_s() + seconds));
-}
-
-/* Nobody waits: the row is there before the client can have the cookie and come again, save when
- * the database is slow; a lost row costs a login. */
-static void store(struct sb_exchange *x, const struct cookie *cookie,
-                  const struct sb_session_header *header, struct sb_str payload)
-{
-    struct sb_arena *a = sb_exchange_arena(x);
-    struct sb_value *row = sb_value_object(a), *data = sb_value_array(a);
-    struct sb_str id =
-        sb_base64url_encode(a, sb_str_n((const char *)header->id, sizeof header->id));
-
-    sb_array_push(a, data, sb_value_str(a, payload));
-    put(a, row, "session_id", sb_value_str(a, id));
-    put(a, row, "data", sb_value_str(a, sb_json_text(a, data, 0)));
-    put_lifetime(a, row, cookie->timeouts.rolling_s);
-    (void)!sb_credential_insert(x, sb_entity_find(SB_STR("sessions")), row, NULL);
-}
-
-/* The row of a cookie that was replaced: late requests may still use it for a while. */
-static void retire(struct sb_exchange *x, const struct config *c, const struct state *s)
-{
-    struct sb_arena *a = sb_exchange_arena(x);
-    const struct sb_entity *sessions = sb_entity_find(SB_STR("sessions"));
-    struct sb_value *patch = sb_value_object(a);
-
-    if (!s->row_id.len)
-        return;
-    put_lifetime(a, patch, c->stale_ttl_s);
-    if (s->remembered || !patch->count)
-        (void)!sb_credential_delete(x, sessions, s->row_id, NULL);
-    else
-        (void)!sb_credential_update(x, sessions, s->row_id, patch, NULL);
-}
-
-/* -- saving -------------------------------------------------------------------------------------
- */
-
-/* Seals the content anew and sends it to the client. */
-static void save_cookie(struct sb_exchange *x, const struct config *c, const struct cookie *cookie,
-                        struct sb_session_header *header, const struct sb_value *content)
-{
-    struct sb_arena *a = sb_exchange_arena(x);
-    struct sb_str payload, text, more = {0};
-
-    header->stored = c->stored;
-    payload = sb_session_seal(a, &cookie->keys, header, content);
-    if (!payload.p) {
-        sb_warn("a session is too long for cookies and not kept");
-        return;
-    }
-    text = header_text(x, cookie, header);
-    if (c->stored)
-        store(x, cookie, header, payload);
-    else
-        text = sb_arena_printf(a, "%.*s%.*s", SB_ARG(text), SB_ARG(payload));
-    if (cookie == &c->remember)
-        more = persistence(x, cookie, header->created_s);
-    set_cookie(x, c, cookie->name, text, more);
-}
-
-static void save_session(struct sb_exchange *x, const struct config *c, struct state *s)
-{
-    int64_t now = now_s();
-
-    if (!s->known || s->remembered) /* it begins; else it goes on */
-        s->header.created_s = now;
-    s->header.rolling_s = now - s->header.created_s;
-    s->header.idling_s = 0;
-    save_cookie(x, c, &c->session, &s->header, s->content);
-}
-
-static void save_persistent(struct sb_exchange *x, const struct config *c, struct state *s,
-                            int64_t created_s)
-{
-    struct sb_session_header header = {.created_s = created_s, .rolling_s = now_s() - created_s};
-
-    save_cookie(x, c, &c->remember, &header, s->content);
-}
-
-static void save(struct sb_exchange *x, const struct config *c, struct state *s)
-{
-    struct sb_session_header old;
-    struct sb_str text;
-
-    retire(x, c, s);
-    if (s->remembered) {
-        save_persistent(x, c, s, s->header.created_s);
-        save_session(x, c, s);
-        s->remembered = false;
-        return;
-    }
-    save_session(x, c, s);
-    if (c->remembers)
-        save_persistent(x, c, s,
-                        read_header(x, c, &c->remember, &text, &old) ? old.created_s : now_s());
-}
-
-/* Begins anew what was remembered, renews an old session, tells an idle one's cookie that it was
- * used. */
-static void keep_alive(struct sb_exchange *x, const struct config *c, struct state *s)
-{
-    int64_t rolling = c->session.timeouts.rolling_s, now = now_s();
-    int64_t saved = s->header.created_s + s->header.rolling_s;
-    struct sb_str text;
-
-    if (s->remembered) {
-        save(x, c, s);
-        return;
-    }
-    if (rolling > 0 && now - saved > rolling * RENEW_PERCENT / 100) {
-        retire(x, c, s);
-        save_session(x, c, s);
-        return;
-    }
-    if (c->session.timeouts.idling_s <= 0 || now - saved - s->header.idling_s <= TOUCH_AFTER_S)
-        return;
-    s->header.idling_s = now - saved;
-    text = whole_cookie(x, c->session.name);
-    set_cookie(x, c, c->session.name,
-               sb_arena_printf(sb_exchange_arena(x), "%.*s%.*s",
-                               SB_ARG(header_text(x, &c->session, &s->header)),
-                               SB_ARG(sb_str_from(text, SB_SESSION_HEADER_LEN))),
-               (struct sb_str){0});
 }
 
 /* -- ending -------------------------------------------------------------------------------------
@@ -448,7 +225,7 @@ static bool has_method(const struct sb_value *list, struct sb_str method)
 }
 
 /* SB_OK: the client wants to log out; SB_NOTFOUND: not. */
-static enum sb_rc wants_logout(struct sb_exchange *x, const struct config *c)
+static enum sb_rc wants_logout(struct sb_exchange *x, const struct sb_session_config *c)
 {
     struct sb_str method = sb_exchange_method(x), value;
     struct sb_arena *a = sb_exchange_arena(x);
@@ -469,7 +246,8 @@ static enum sb_rc wants_logout(struct sb_exchange *x, const struct config *c)
 }
 
 /* Those of other audiences. */
-static struct sb_value *others(struct sb_exchange *x, const struct config *c, const struct state *s)
+static struct sb_value *others(struct sb_exchange *x, const struct sb_session_config *c,
+                               const struct sb_session_state *s)
 {
     struct sb_arena *a = sb_exchange_arena(x);
     struct sb_value *all = sb_value_array(a), *other;
@@ -482,7 +260,8 @@ static struct sb_value *others(struct sb_exchange *x, const struct config *c, co
 }
 
 /* The row first: a session whose cookie is gone but whose row lives on is not ended. */
-static enum sb_rc destroy(struct sb_exchange *x, const struct config *c, struct state *s)
+static enum sb_rc destroy(struct sb_exchange *x, const struct sb_session_config *c,
+                          struct sb_session_state *s)
 {
     static const struct sb_str gone =
         SB_STR_INIT("; Expires=Thu, 01 Jan 1970 00:00:01 GMT; Max-Age=0");
@@ -494,22 +273,23 @@ static enum sb_rc destroy(struct sb_exchange *x, const struct config *c, struct 
         rc = sb_credential_delete(x, sb_entity_find(SB_STR("sessions")), s->row_id, &s->destroyed);
     if (rc && rc != SB_NOTFOUND)
         return rc;
-    set_cookie(x, c, c->session.name, SB_STR(""), gone);
-    if (c->remembers && read_header(x, c, &c->remember, &text, &header))
-        set_cookie(x, c, c->remember.name, SB_STR(""), gone);
+    sb_session_set_cookie(x, c, c->session.name, SB_STR(""), gone);
+    if (c->remembers && sb_session_read_header(x, c, &c->remember, &text, &header))
+        sb_session_set_cookie(x, c, c->remember.name, SB_STR(""), gone);
     s->open = s->known = false;
     return SB_OK;
 }
 
 /* Of this audience; where the session has others they go on. */
-static enum sb_rc end(struct sb_exchange *x, const struct config *c, struct state *s)
+static enum sb_rc end(struct sb_exchange *x, const struct sb_session_config *c,
+                      struct sb_session_state *s)
 {
     struct sb_value *rest = others(x, c, s);
 
     if (!rest->count)
         return destroy(x, c, s);
     s->content = rest;
-    save(x, c, s);
+    sb_session_save(x, c, s);
     s->open = s->known = false;
     return SB_OK;
 }
@@ -522,9 +302,10 @@ static struct sb_str seconds_text(struct sb_arena *a, int64_t s)
     return s == INT64_MAX ? (struct sb_str){0} : sb_arena_printf(a, "%lld", (long long)s);
 }
 
-static void tell(struct sb_exchange *x, const struct config *c, const struct state *s)
+static void tell(struct sb_exchange *x, const struct sb_session_config *c,
+                 const struct sb_session_state *s)
 {
-    static const struct sb_str names[TOLD] = {
+    static const struct sb_str names[SB_SESSION_TOLD] = {
         SB_STR_INIT("Session-Id"),
         SB_STR_INIT("Session-Audience"),
         SB_STR_INIT("Session-Subject"),
@@ -534,8 +315,9 @@ static void tell(struct sb_exchange *x, const struct config *c, const struct sta
         SB_STR_INIT("Session-Absolute-Timeout"),
     };
     struct sb_arena *a = sb_exchange_arena(x);
-    struct sb_session_left left = sb_session_left(&s->header, &c->session.timeouts, now_s());
-    const struct sb_str values[TOLD] = {
+    struct sb_session_left left =
+        sb_session_left(&s->header, &c->session.timeouts, sb_session_now_s());
+    const struct sb_str values[SB_SESSION_TOLD] = {
         sb_base64url_encode(a, sb_str_n((const char *)s->header.id, sizeof s->header.id)),
         c->audience,
         s->subject,
@@ -545,7 +327,7 @@ static void tell(struct sb_exchange *x, const struct config *c, const struct sta
         seconds_text(a, left.absolute_s),
     };
 
-    for (int i = 0; i < TOLD; i++) {
+    for (int i = 0; i < SB_SESSION_TOLD; i++) {
         if (c->told_upstream[i])
             sb_auth_header(x, names[i], values[i]);
         if (c->told_client[i] && values[i].len)
@@ -575,7 +357,8 @@ static void tell_groups(struct sb_exchange *x, const struct sb_value *data)
 /* -- the phases ---------------------------------------------------------------------------------
  */
 
-static enum sb_rc authenticate(struct sb_exchange *x, const struct config *c, struct state *s)
+static enum sb_rc authenticate(struct sb_exchange *x, const struct sb_session_config *c,
+                               struct sb_session_state *s)
 {
     const struct sb_value *data = entry_of(c, s->content)->items[0];
     const struct sb_found *consumer;
@@ -587,14 +370,15 @@ static enum sb_rc authenticate(struct sb_exchange *x, const struct config *c, st
         return rc;
     s->credential = (struct sb_credential){
         .id = data->items[1]->s, .consumer_id = data->items[0]->s, .kind = "sessions"};
-    keep_alive(x, c, s);
+    sb_session_keep_alive(x, c, s);
     tell(x, c, s);
     sb_auth_identify(x, consumer->consumer, &s->credential, s->credential.id);
     tell_groups(x, data);
     return SB_OK;
 }
 
-static enum sb_rc log_out(struct sb_exchange *x, const struct config *c, struct state *s)
+static enum sb_rc log_out(struct sb_exchange *x, const struct sb_session_config *c,
+                          struct sb_session_state *s)
 {
     enum sb_rc rc = end(x, c, s);
 
@@ -605,8 +389,8 @@ static enum sb_rc log_out(struct sb_exchange *x, const struct config *c, struct 
 
 static enum sb_rc access(struct sb_exchange *x, const void *config)
 {
-    const struct config *c = config;
-    struct state *s = sb_exchange_state(x, &sb_plugin_session, sizeof *s);
+    const struct sb_session_config *c = config;
+    struct sb_session_state *s = sb_exchange_state(x, &sb_plugin_session, sizeof *s);
     enum sb_rc rc = s->open ? SB_OK : open_session(x, c, s);
 
     if (rc == SB_NOTFOUND)
@@ -621,8 +405,9 @@ static enum sb_rc access(struct sb_exchange *x, const void *config)
 }
 
 /* Puts who it is in place of what the session had for this audience. */
-static void set_entry(struct sb_exchange *x, const struct config *c, struct state *s,
-                      const struct sb_consumer *consumer, struct sb_str credential_id)
+static void set_entry(struct sb_exchange *x, const struct sb_session_config *c,
+                      struct sb_session_state *s, const struct sb_consumer *consumer,
+                      struct sb_str credential_id)
 {
     struct sb_arena *a = sb_exchange_arena(x);
     struct sb_value *all, *entry = sb_value_array(a), *data = sb_value_array(a), *list;
@@ -648,7 +433,7 @@ static void set_entry(struct sb_exchange *x, const struct config *c, struct stat
     s->content = all;
 }
 
-static bool is_same(const struct config *c, const struct state *s,
+static bool is_same(const struct sb_session_config *c, const struct sb_session_state *s,
                     const struct sb_consumer *consumer, struct sb_str credential_id)
 {
     const struct sb_value *data = entry_of(c, s->content)->items[0];
@@ -659,10 +444,10 @@ static bool is_same(const struct config *c, const struct state *s,
 
 static enum sb_rc header_filter(struct sb_exchange *x, const void *config)
 {
-    const struct config *c = config;
+    const struct sb_session_config *c = config;
     const struct sb_consumer *consumer = sb_exchange_consumer(x);
     const struct sb_credential *credential = sb_exchange_credential(x);
-    struct state *s;
+    struct sb_session_state *s;
     struct sb_str id;
 
     if (!consumer || !credential)
@@ -672,7 +457,7 @@ static enum sb_rc header_filter(struct sb_exchange *x, const void *config)
     if (s->open && is_same(c, s, consumer, id))
         return SB_OK;
     set_entry(x, c, s, consumer, id);
-    save(x, c, s);
+    sb_session_save(x, c, s);
     s->open = s->known = true;
     tell(x, c, s);
     return SB_OK;
