@@ -152,7 +152,7 @@ def test_warnings_at_the_start():
 @pytest.mark.skipif(BUILD.name != "build", reason="a sanitizer has memory of its own")
 def test_four_workers_are_small(origin):
     with Gateway(config=config(origin.port), nginx_worker_processes=4) as g:
-        assert g.rss(g.serving_pid) < 12 << 20
+        assert g.rss(g.serving_pid) < 10 << 20
         assert g.proxy("/").text == "hello"     # what was let go comes back
 
 
