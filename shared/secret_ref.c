@@ -141,10 +141,14 @@ bool sb_secret_env_prefix(struct sb_str prefix)
     return prefix.len > 0;
 }
 
+static const char *const lua_types[] = {
+    [SB_V_NULL] = "userdata", [SB_V_BOOL] = "boolean", [SB_V_INT] = "number",
+    [SB_V_NUM] = "number",    [SB_V_ARRAY] = "table",  [SB_V_OBJECT] = "table",
+};
+
 enum sb_rc sb_secret_subfield(struct sb_arena *a, struct sb_str json, struct sb_str key,
                               struct sb_str *out, struct sb_err *err)
 {
-    static const char *const types[] = {[SB_V_NULL] = "userdata", [SB_V_BOOL] = "boolean"};
     struct sb_value *doc, *member;
     struct sb_err why;
 
@@ -155,11 +159,7 @@ enum sb_rc sb_secret_subfield(struct sb_arena *a, struct sb_str json, struct sb_
         return sb_err_set(err, SB_NOTFOUND, "subfield %.*s not found in JSON secret", SB_ARG(key));
     if (!sb_is(member, SB_V_STR))
         return sb_err_set(err, SB_NOTFOUND, "unexpected %s value in JSON secret for subfield %.*s",
-                          sb_is_number(member) ? "number"
-                          : sb_is(member, SB_V_NULL) || sb_is(member, SB_V_BOOL)
-                              ? types[member->type]
-                              : "table",
-                          SB_ARG(key));
+                          lua_types[member->type], SB_ARG(key));
     *out = member->s;
     return SB_OK;
 }
