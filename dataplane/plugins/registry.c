@@ -14,6 +14,7 @@ static const struct sb_plugin *const built_in[] = {
     &sb_plugin_acl,
     &sb_plugin_basic_auth,
     &sb_plugin_correlation_id,
+    &sb_plugin_cors,
     &sb_plugin_hmac_auth,
     &sb_plugin_ip_restriction,
     &sb_plugin_jwt,

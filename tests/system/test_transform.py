@@ -1,5 +1,6 @@
-"""request-transformer, correlation-id, redirect and the echo of request-termination, beside the recorded cases: what comes from the request may
-not get out of its place, large bodies, repeated fields, generators."""
+"""request-transformer, correlation-id, redirect, cors and the echo of request-termination, beside
+the recorded cases: what comes from the request may not get out of its place, large bodies, repeated
+fields, generators."""
 
 import re
 import time
@@ -228,3 +229,14 @@ def test_redirect_keeps_the_path(location, path, want):
     plugin = {"name": "redirect", "config": {"location": location, "keep_incoming_path": True}}
     with Gateway(config={"routes": [{"paths": ["/"], "plugins": [plugin]}]}) as gateway:
         assert gateway.proxy(path).headers["Location"] == want
+
+
+def test_a_pattern_of_cors_that_never_ends_is_no_match():
+    plugin = {"name": "cors", "config": {"origins": ["https://(a+)+b", "http://x"]}}
+    with Upstream() as up, a_gateway(up, plugin) as gateway:
+        started = time.monotonic()
+        answer = gateway.proxy("/", headers={"Origin": "https://" + "a" * 4000})
+        assert "Access-Control-Allow-Origin" not in answer.headers
+        assert time.monotonic() - started < 5
+        answer = gateway.proxy("/", headers={"Origin": "https://aab"})
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://aab"
