@@ -384,7 +384,9 @@ static struct sb_value *check_foreign(struct sb_schema_ctx *ctx, const struct sb
 {
     static const struct sb_field uuid = {.type = SB_T_STRING, .flags = SB_F_UUID};
     const struct sb_value *id = sb_get(v, "id");
-    struct sb_value *why = id ? sb_check_value(ctx, &uuid, id) : text(ctx, "missing primary key");
+    struct sb_value *why = !id             ? text(ctx, "missing primary key")
+                           : sb_is_nil(id) ? text(ctx, "required field missing")
+                                           : sb_check_value(ctx, &uuid, id);
     struct sb_value *errors = why ? check_foreign_fields(ctx, f, v) : NULL;
 
     if (!why || errors)

@@ -234,6 +234,8 @@ static void meets_kongs_engine(void **state)
          "2 schema violations (healthchecks.1: unknown field; healthchecks.2: unknown field)"},
         {"acls", "{'group':'a','consumer':{'name':'x'}}",
          "schema violation (consumer.name: unknown field)"},
+        {"acls", "{'group':'a','consumer':{'id':null}}",
+         "schema violation (consumer.id: required field missing)"},
         {"acls", "{'group':'a','consumer':['x']}", "schema violation (consumer.1: unknown field)"},
         {"snis", "{'name':'1.2.3.4:99999','certificate':{'id':'" ID "'}}",
          "schema violation (name: must not have a port)"},
