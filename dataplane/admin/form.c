@@ -294,6 +294,9 @@ struct sb_value *sb_form_read(struct sb_schema_ctx *ctx, const struct sb_entity 
     struct sb_member *m;
     const char *why;
 
+    if (kind->flags & SB_E_TTL && sb_is(sb_get(tree, "ttl"), SB_V_STR))
+        sb_object_set(ctx->arena, tree, SB_STR("ttl"),
+                      read_number(ctx->arena, sb_get(tree, "ttl")));
     key = kind->subschema_key ? sb_get(tree, kind->subschema_key) : NULL;
     if (sb_is(key, SB_V_STR))
         sub = kind->subschema(ctx, key, &why);

@@ -192,10 +192,13 @@ static bool read_body(struct sb_call *c)
         return true;
     if (sb_str_find(c->content_type, SB_STR("application/json"), 0) < 0)
         return read_form(c);
-    if (sb_json_parse(c->arena, c->body, &c->input, NULL) || c->input->type != SB_V_OBJECT) {
+    if (sb_json_parse(c->arena, c->body, &c->input, NULL) ||
+        (c->input->type != SB_V_OBJECT && !(c->input->type == SB_V_ARRAY && !c->input->count))) {
         sb_answer_message(c, 400, "Cannot parse JSON body");
         return false;
     }
+    if (c->input->type == SB_V_ARRAY) /* [] is as empty as {} */
+        c->input = sb_value_object(c->arena);
     return true;
 }
 

@@ -380,6 +380,14 @@ def test_corners_of_the_protocol(gateway):
         assert (answer.status_code, said) == (status, says), (method, path)
 
 
+def test_a_ttl_comes_by_form_too(gateway):
+    made(gateway.admin("POST", "/consumers", json={"username": "c"}))
+    key = made(gateway.admin("POST", "/consumers/c/key-auth", data={"key": "k", "ttl": "60"}))
+    assert 0 < key["ttl"] <= 60
+    empty = gateway.admin("POST", "/consumers", data="[]", headers={"Content-Type": "application/json"})
+    assert made(empty, 400)["name"] == "schema violation"
+
+
 def test_the_log_level_is_lent(gateway):
     assert gateway.admin("GET", "/debug/node/log-level").json() == {"message": "log level: info"}
     assert gateway.admin("PUT", "/debug/node/log-level/debug?timeout=1").status_code == 200
