@@ -6,6 +6,7 @@ struct sb_plugin;
 
 extern const struct sb_plugin sb_plugin_acl;
 extern const struct sb_plugin sb_plugin_basic_auth;
+extern const struct sb_plugin sb_plugin_bot_detection;
 extern const struct sb_plugin sb_plugin_correlation_id;
 extern const struct sb_plugin sb_plugin_cors;
 extern const struct sb_plugin sb_plugin_hmac_auth;

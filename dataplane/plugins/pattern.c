@@ -32,6 +32,7 @@ enum sb_rc sb_pattern_new(struct sb_arena *a, struct sb_str text, bool anchored,
         pcre2_get_error_message(code, words, sizeof words);
         return sb_err_set(err, SB_INVALID, "%s at %zu", (const char *)words, (size_t)at);
     }
+    (void)pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE); /* where it can't be, it is interpreted */
     p->limits = pcre2_match_context_create(NULL);
     pcre2_set_match_limit(p->limits, STEPS_MAX);
     sb_arena_defer(a, release, p);

@@ -13,6 +13,7 @@
 static const struct sb_plugin *const built_in[] = {
     &sb_plugin_acl,
     &sb_plugin_basic_auth,
+    &sb_plugin_bot_detection,
     &sb_plugin_correlation_id,
     &sb_plugin_cors,
     &sb_plugin_hmac_auth,
