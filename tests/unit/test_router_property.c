@@ -98,7 +98,8 @@ static struct sb_value *row_of(struct drawn *d)
 
     sb_object_set(a, row, SB_STR("id"), sb_value_text(a, d->id));
     sb_object_set(a, row, SB_STR("name"), sb_value_text(a, d->id));
-    sb_object_set(a, row, SB_STR("hosts"), list_of(a, hosts, d->hosts, d->nhosts));
+    if (d->nhosts) /* a list that is given, but empty, ranks otherwise */
+        sb_object_set(a, row, SB_STR("hosts"), list_of(a, hosts, d->hosts, d->nhosts));
     sb_object_set(a, row, SB_STR("paths"), list_of(a, paths, d->paths, d->npaths));
     sb_object_set(a, row, SB_STR("snis"), list_of(a, snis, d->snis, d->nsnis));
     for (size_t i = 0; i < COUNT(methods); i++) {

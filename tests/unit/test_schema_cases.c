@@ -44,6 +44,7 @@ static const char *const elsewhere[] = {
     "installed but not enabled",
     "protocols must fit the route and service",
     "validate: foreign keys by name are not resolved",
+    "invalid targets", /* the store words it, before the field's check */
 };
 
 static bool is_elsewhere(struct sb_str name)
