@@ -8,7 +8,9 @@
  * flights are joined within a source only. Others are joined while their answer may still be
  * stored: who asks after an invalidation was read gets an answer from after it. (I2) A flight
  * outlives its askers, who may leave at any time, and they never outlive it. One that is queued
- * goes with its last asker: queues hold no more than open exchanges ask for.
+ * goes with its last asker: queues hold no more than open exchanges ask for. (I3) Who asks is never
+ * answered before sb_lookups_ask() returns: what ends in its turn already lands in the next round
+ * of the loop.
  */
 #include "dataplane/plugins/lookup.h"
 
@@ -43,6 +45,7 @@ struct sb_flight {
     struct sb_flight *chain;              /* of the table */
     struct sb_flight *after, **in_source; /* in the queue of its source */
     struct sb_flight *next, **link;       /* all of the worker */
+    struct sb_flight *lands;              /* among those that end in the next round */
     struct source *source;
     struct sb_cache_ticket consumer_ticket;
     int64_t until_ms;    /* while it is queued */
@@ -57,7 +60,8 @@ struct sb_lookups {
     struct sb_pg_async *reader, *writer;
     struct sb_claim_box *box;
     struct sb_arena *scratch;
-    struct event *sweep;
+    struct event *sweep, *landing;
+    struct sb_flight *lands; /* with what their claims say */
     struct sb_flight *table[TABLE];
     struct sb_flight *all;
     struct sb_writing *writings;
@@ -255,14 +259,6 @@ static void end_flight(struct sb_flight *f, enum sb_rc rc, struct sb_rows *rows,
     free_flight(f);
 }
 
-/* One that has a claim: first the other workers. */
-static void settle(struct sb_flight *f, enum sb_rc rc, struct sb_rows *rows,
-                   struct sb_rows *consumer)
-{
-    sb_claim_settle(&f->claim, rc, rows, consumer);
-    end_flight(f, rc, rows, consumer);
-}
-
 static void fly(struct sb_lookups *l);
 
 static void landed(struct sb_flight *f)
@@ -329,7 +325,9 @@ static void on_done(struct sb_pg_task *task, enum sb_rc rc, const struct sb_pg_r
     else
         sb_cache_put(l->shared->cache, &f->claim.key, &f->claim.ticket, rows, sb_clock_ms());
     fly(l);
-    settle(f, rc ? SB_UNAVAILABLE : SB_OK, rows, consumer);
+    rc = rc ? SB_UNAVAILABLE : SB_OK;
+    sb_claim_settle(&f->claim, rc, rows, consumer); /* first the other workers */
+    end_flight(f, rc, rows, consumer);
 }
 
 /* -- asking -- */
@@ -357,6 +355,32 @@ static bool send_off(struct sb_flight *f)
     return true;
 }
 
+/* The other workers are told now, those who ask here in the next round. */
+static void settle_soon(struct sb_flight *f, enum sb_rc rc, struct sb_rows *rows)
+{
+    struct sb_lookups *l = f->l;
+
+    sb_claim_settle(&f->claim, rc, rows, NULL);
+    f->claim.rc = rc;
+    f->claim.rows = rows;
+    f->lands = l->lands;
+    l->lands = f;
+    event_active(l->landing, EV_TIMEOUT, 0);
+}
+
+static void on_landing(evutil_socket_t fd, short what, void *arg)
+{
+    struct sb_lookups *l = arg;
+    struct sb_flight *f;
+
+    (void)fd;
+    (void)what;
+    while ((f = l->lands)) {
+        l->lands = f->lands;
+        end_flight(f, f->claim.rc, f->claim.rows, NULL);
+    }
+}
+
 /* Its turn. Another worker may be asking, or has brought the answer while it was queued. */
 static void take_off(struct sb_flight *f)
 {
@@ -372,9 +396,9 @@ static void take_off(struct sb_flight *f)
     }
     f->where = FLYING;
     if (sb_cache_brought(l->shared->cache, &f->claim.key, sb_clock_ms(), &rows))
-        settle(f, SB_OK, rows, NULL);
+        settle_soon(f, SB_OK, rows);
     else if (!send_off(f))
-        settle(f, SB_UNAVAILABLE, NULL, NULL);
+        settle_soon(f, SB_UNAVAILABLE, NULL);
 }
 
 /* The worker that asked says. Without an answer it is tried from here, if there is enough time
@@ -489,6 +513,7 @@ struct sb_lookups *sb_lookups_new(struct event_base *base, const struct sb_crede
     l->writer = sb_pg_async_new(base, &shared->writer);
     l->box = sb_claim_box_new(shared->pending, base, on_told);
     l->sweep = evtimer_new(base, on_sweep, l);
+    l->landing = event_new(base, -1, 0, on_landing, l);
     for (int i = 0; i < SOURCES; i++)
         l->sources[i].last = &l->sources[i].first;
     return l;
@@ -505,11 +530,13 @@ void sb_lookups_free(struct sb_lookups *l)
         for (struct sb_flight *f = l->all, *next; f; f = next) {
             next = f->next;
             sb_claim_leave(&f->claim);
+            sb_rows_drop(f->claim.rows);
             free(f);
         }
         sb_claim_box_free(l->box);
         sb_arena_free(l->scratch);
         event_free(l->sweep);
+        event_free(l->landing);
     }
     free(l);
 }
