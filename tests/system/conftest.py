@@ -1,9 +1,14 @@
 """What every system test may ask for."""
 
+import signal
+
 import pytest
 
 from gateway import Upstream
 from postgres import Postgres
+
+# A shell that starts us in the background makes us ignore Ctrl-C, and what we start inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
