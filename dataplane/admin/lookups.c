@@ -2,7 +2,7 @@
 
 #include <inttypes.h>
 
-#include "dataplane/plugins/lookup.h"
+#include "dataplane/plugins/credentials/lookup.h"
 #include "dataplane/plugins/parts.h"
 
 void sb_admin_add_lookups(struct sb_buf *b, const struct sb_workers *workers)

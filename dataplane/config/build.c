@@ -23,7 +23,7 @@
 #include "dataplane/plugins/vault.h"
 #include "schema/entity.h"
 #include "schema/store.h"
-#include "dataplane/plugins/memory.h"
+#include "dataplane/plugins/credentials/memory.h"
 #include "shared/log.h"
 #include "shared/vec.h"
 

@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 #include "dataplane/config/model.h"
-#include "dataplane/plugins/cache.h"
+#include "dataplane/plugins/credentials/cache.h"
 #include "shared/err.h"
 #include "shared/settings.h"
 #include "shared/uuid.h"

@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "dataplane/plugins/cache.h"
+#include "dataplane/plugins/credentials/cache.h"
 #include "shared/pg.h"
 
 struct sb_invalidator;

@@ -26,7 +26,7 @@
 
 struct sb_consumer_plugins; /* dataplane/plugins/chain.h */
 struct sb_hooks;            /* dataplane/plugins/phase.h */
-struct sb_memory;           /* dataplane/plugins/memory.h */
+struct sb_memory;           /* dataplane/plugins/credentials/memory.h */
 struct sb_router;
 struct sb_upstream;
 

@@ -20,7 +20,7 @@
 #include "dataplane/http/spool.h"
 #include "dataplane/http/trailers.h"
 #include "dataplane/listen/timer.h"
-#include "dataplane/plugins/asking.h"
+#include "dataplane/plugins/credentials/asking.h"
 #include "dataplane/plugins/phase.h"
 #include "dataplane/router/router.h"
 #include "dataplane/upstream/upstream.h"

@@ -1,6 +1,6 @@
 /* lookups.c - what the workers' look-ups share and count. Apart from workers.c, so that the config
  * thread can be run without any. */
-#include "dataplane/plugins/lookup.h"
+#include "dataplane/plugins/credentials/lookup.h"
 #include "dataplane/listen/worker.h"
 
 const struct sb_credentials *sb_workers_credentials(const struct sb_workers *ws)

@@ -32,7 +32,7 @@
 #include "dataplane/upstream/h2_upstream.h"
 #include "dataplane/upstream/health.h"
 #include "dataplane/upstream/health_checker.h"
-#include "dataplane/plugins/lookup.h"
+#include "dataplane/plugins/credentials/lookup.h"
 #include "dataplane/plugins/parts.h"
 #include "dataplane/upstream/resolver.h"
 #include "dataplane/upstream/upstream.h"

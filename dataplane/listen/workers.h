@@ -62,7 +62,7 @@ struct sb_health_checker *sb_workers_health(const struct sb_workers *ws);
 /* What was looked up, remembered and shared by all: dataplane/plugins/parts.h. */
 struct sb_credentials;
 const struct sb_credentials *sb_workers_credentials(const struct sb_workers *ws);
-/* Sums over all workers, like the stats: dataplane/plugins/lookup.h. */
+/* Sums over all workers, like the stats: dataplane/plugins/credentials/lookup.h. */
 struct sb_lookup_stats;
 void sb_workers_lookups(const struct sb_workers *ws, struct sb_lookup_stats *out);
 

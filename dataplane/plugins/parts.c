@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "dataplane/plugins/lookup.h"
+#include "dataplane/plugins/credentials/lookup.h"
 
 enum { MEM_CACHE_SIZE = 128 << 20, LIMIT_MAX = 1 << 30 };
 

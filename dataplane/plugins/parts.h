@@ -4,8 +4,8 @@
 #ifndef SB_DATAPLANE_PLUGINS_PARTS_H
 #define SB_DATAPLANE_PLUGINS_PARTS_H
 
-#include "dataplane/plugins/cache.h"
-#include "dataplane/plugins/pending.h"
+#include "dataplane/plugins/credentials/cache.h"
+#include "dataplane/plugins/credentials/pending.h"
 #include "shared/pg.h"
 #include "shared/settings.h"
 

@@ -2,7 +2,11 @@
  *
  *     plugins row --schema--> config (complete value) --compile--> const void * --hooks--> exchange
  *
- * A plugin is one file, plugins/NAME.c, that defines `const struct sb_plugin sb_plugin_NAME`, and
+ * What lies here is the framework. The plugins are in the folders: auth/ finds out who it is,
+ * traffic/ lets through or refuses and counts, transform/ rewrites, lua/ runs scripts; and
+ * credentials/ is what they look up in the database, and its cache.
+ *
+ * A plugin is one file, FOLDER/NAME.c, that defines `const struct sb_plugin sb_plugin_NAME`, and
  * one line in registry.c. What its config may hold is not said here: the field table of the schema
  * (schema/plugins.h) has checked it and filled in every default before the plugin sees it.
  *

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "dataplane/plugins/auth_text.h"
+#include "dataplane/plugins/auth/auth_text.h"
 #include "shared/err.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

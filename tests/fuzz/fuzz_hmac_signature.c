@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "dataplane/plugins/hmac_signature.h"
+#include "dataplane/plugins/auth/hmac_signature.h"
 #include "shared/err.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

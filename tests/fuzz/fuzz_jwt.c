@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "dataplane/plugins/jwt_token.h"
+#include "dataplane/plugins/auth/jwt_token.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

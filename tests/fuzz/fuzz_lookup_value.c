@@ -5,7 +5,7 @@
 #include <iconv.h>
 #include <stdlib.h>
 
-#include "dataplane/plugins/lookup_kinds.h"
+#include "dataplane/plugins/credentials/lookup_kinds.h"
 #include "shared/uuid.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

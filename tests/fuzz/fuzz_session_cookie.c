@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#include "dataplane/plugins/session_cookie.h"
+#include "dataplane/plugins/auth/session_cookie.h"
 #include "shared/err.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

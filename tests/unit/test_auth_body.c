@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "dataplane/plugins/auth_body.h"
+#include "dataplane/plugins/auth/auth_body.h"
 
 #define FORM "application/x-www-form-urlencoded"
 #define PART(name, value)                                                                          \

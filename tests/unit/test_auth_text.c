@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "dataplane/plugins/auth_text.h"
+#include "dataplane/plugins/auth/auth_text.h"
 #include "shared/digest.h"
 
 static void check(struct sb_str got, const char *want)

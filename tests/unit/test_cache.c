@@ -13,7 +13,7 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#include "dataplane/plugins/cache.h"
+#include "dataplane/plugins/credentials/cache.h"
 #include "shared/clock.h"
 #include "shared/digest.h"
 #include "shared/siphash.h"

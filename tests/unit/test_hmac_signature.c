@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "dataplane/plugins/hmac_signature.h"
+#include "dataplane/plugins/auth/hmac_signature.h"
 
 static struct sb_str header(void *arg, struct sb_str name)
 {

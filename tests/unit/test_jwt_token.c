@@ -13,7 +13,7 @@
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 
-#include "dataplane/plugins/jwt_token.h"
+#include "dataplane/plugins/auth/jwt_token.h"
 #include "shared/digest.h"
 
 static struct sb_jwt_keys *keys;

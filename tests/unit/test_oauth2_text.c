@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "dataplane/plugins/oauth2_text.h"
+#include "dataplane/plugins/auth/oauth2_text.h"
 #include "schema/keys.h"
 #include "shared/json.h"
 

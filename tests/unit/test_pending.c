@@ -13,7 +13,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-#include "dataplane/plugins/pending.h"
+#include "dataplane/plugins/credentials/pending.h"
 
 static struct sb_cache *new_cache(void)
 {

@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "dataplane/plugins/rate_counters_local.h"
-#include "dataplane/plugins/rate_counters_sync.h"
-#include "dataplane/plugins/redis_reply.h"
+#include "dataplane/plugins/traffic/rate_counters_local.h"
+#include "dataplane/plugins/traffic/rate_counters_sync.h"
+#include "dataplane/plugins/traffic/redis_reply.h"
 
 /* -- windows ------------------------------------------------------------------------------------
  */

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "dataplane/plugins/session_cookie.h"
+#include "dataplane/plugins/auth/session_cookie.h"
 #include "shared/json.h"
 
 /* Written by Kong 3.9.1, as recorded. */

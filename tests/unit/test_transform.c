@@ -9,7 +9,7 @@
 
 #include "dataplane/plugins/args.h"
 #include "dataplane/plugins/multipart.h"
-#include "dataplane/plugins/transform.h"
+#include "dataplane/plugins/transform/transform.h"
 #include "shared/json.h"
 
 static void is(struct sb_str got, const char *want)

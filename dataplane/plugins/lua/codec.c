@@ -4,7 +4,7 @@
 #include <time.h>
 #include <zlib.h>
 
-#include "dataplane/plugins/auth_text.h"
+#include "dataplane/plugins/auth/auth_text.h"
 #include "dataplane/plugins/lua/value.h"
 #include "shared/clock.h"
 #include "shared/digest.h"

@@ -1,5 +1,5 @@
 /* kong_client.c - kong.client: who asks. */
-#include "dataplane/plugins/credentials.h"
+#include "dataplane/plugins/credentials/credentials.h"
 #include "dataplane/config/snapshot.h"
 #include "dataplane/plugins/details.h"
 #include "dataplane/plugins/lua/value.h"
