@@ -67,6 +67,16 @@ def ask_all(gateways, n, threads=4):
     return statuses.count(200)
 
 
+def test_a_header_that_authentication_sets_is_counted_by(upstream):
+    config = limits(upstream.port, day=1, limit_by="header", header_name="X-Consumer-Username")
+    config["plugins"] = [{"name": "key-auth"}]
+    config["consumers"] = [{"username": name, "keyauth_credentials": [{"key": name}]}
+                           for name in ("ann", "bob")]
+    with Gateway(config=config) as g:
+        assert [g.proxy(host="a.test", headers={"apikey": key}).status_code
+                for key in ("ann", "bob", "ann", "bob")] == [200, 200, 429, 429]
+
+
 # -- exact counts -----------------------------------------------------------------------------------
 
 def test_local_counts_for_all_workers_of_a_node(upstream):
