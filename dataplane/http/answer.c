@@ -379,11 +379,6 @@ struct sb_str sb_exchange_path(const struct sb_exchange *x)
     return x->path;
 }
 
-struct sb_str sb_exchange_query(const struct sb_exchange *x)
-{
-    return x->req.query;
-}
-
 struct sb_str sb_exchange_client_ip(const struct sb_exchange *x)
 {
     return x->client_ip;
@@ -392,11 +387,6 @@ struct sb_str sb_exchange_client_ip(const struct sb_exchange *x)
 struct sb_str sb_exchange_request_id(const struct sb_exchange *x)
 {
     return sb_str_n(x->id, sizeof x->id);
-}
-
-struct sb_str sb_exchange_header(const struct sb_exchange *x, struct sb_str name)
-{
-    return sb_http_find(&x->req, name);
 }
 
 int sb_exchange_status(const struct sb_exchange *x)

@@ -99,8 +99,24 @@ void sb_exchange_add_response_header(struct sb_exchange *x, struct sb_str name, 
     add_beside(x, &x->response_changes, name, value);
 }
 
+void sb_exchange_keep_found(struct sb_exchange *x)
+{
+    struct sb_header_change **last = &x->found.changes;
+
+    if (x->found.by == x->hook)
+        return;
+    x->found = (struct sb_found_request){
+        .by = x->hook, .host = x->up.host, .query = sb_exchange_upstream_query(x)};
+    for (const struct sb_header_change *c = x->request_changes; c; c = c->next) {
+        *last = SB_NEW(sb_exchange_arena(x), struct sb_header_change);
+        **last = *c;
+        last = &(*last)->next;
+    }
+}
+
 void sb_exchange_add_upstream_header(struct sb_exchange *x, struct sb_str name, struct sb_str value)
 {
+    sb_exchange_keep_found(x);
     add_beside(x, &x->request_changes, name, value);
 }
 
@@ -121,6 +137,7 @@ static void set_change(struct sb_exchange *x, struct sb_header_change **list, st
 
 void sb_exchange_set_upstream_header(struct sb_exchange *x, struct sb_str name, struct sb_str value)
 {
+    sb_exchange_keep_found(x);
     if (sb_str_ieq(name, SB_STR("host")))
         x->up.host = header_text(sb_exchange_arena(x), value);
     else

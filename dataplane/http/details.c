@@ -86,23 +86,6 @@ size_t sb_exchange_captures(const struct sb_exchange *x, struct sb_router_captur
     return x->route ? sb_router_captures(&x->match, x->path, out, max) : 0;
 }
 
-void sb_exchange_each_request_header(const struct sb_exchange *x,
-                                     bool (*fn)(void *arg, struct sb_str name, struct sb_str value),
-                                     void *arg)
-{
-    for (size_t i = 0; i < x->req.nheaders; i++) {
-        const struct sb_router_header *h = &x->req.headers[i];
-        bool host = x->up.host.p && x->req.ids[i] == SB_H_HOST;
-
-        if (!sb_change_find(x->request_changes, h->name) &&
-            !fn(arg, h->name, host ? x->up.host : h->value))
-            return;
-    }
-    for (const struct sb_header_change *c = x->request_changes; c; c = c->next)
-        if (c->value.p && !fn(arg, c->name, c->value))
-            return;
-}
-
 struct sb_str sb_exchange_upstream_method(const struct sb_exchange *x)
 {
     return x->up.method.p ? x->up.method : x->req.method;

@@ -71,6 +71,14 @@ struct sb_upstream_changes {
     bool replaces_body;
 };
 
+/* The request as a hook found it, before it changed anything: when it is called again after a pause
+ * it finds the same. by: whose this is, as x->hook stands while it runs. */
+struct sb_found_request {
+    const struct sb_hook *by;
+    struct sb_header_change *changes;
+    struct sb_str host, query;
+};
+
 /* The request's body on its way: unread bytes lie in x->rest or in the socket. */
 struct sb_request_body {
     struct sb_chunked chunked;
@@ -128,6 +136,7 @@ struct sb_exchange {
     struct sb_request_body body;
     struct sb_header_change *request_changes, *response_changes;
     struct sb_upstream_changes up;
+    struct sb_found_request found;
     bool body_wanted;             /* a suspended hook waits for it */
     enum sb_rc body_lost;         /* why it can't have it */
     struct sb_hook_state *states; /* of hooks that keep something */
@@ -286,6 +295,8 @@ void sb_exchange_set_cookie(struct sb_exchange *x, struct sb_str name, struct sb
 bool sb_change_replaces(const struct sb_header_change *list, struct sb_str name,
                         struct sb_str value);
 /* What replaces headers of that name; NULL: nothing does. */
+/* Before the running hook changes what it found of the request. */
+void sb_exchange_keep_found(struct sb_exchange *x);
 const struct sb_header_change *sb_change_find(const struct sb_header_change *list,
                                               struct sb_str name);
 

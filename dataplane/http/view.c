@@ -1,5 +1,6 @@
 /* view.c - an exchange as plugins see it (plugins/phase.h, plugins/plugin.h). */
 #include "dataplane/http/exchange.h"
+#include "dataplane/plugins/details.h"
 #include "dataplane/plugins/registry.h"
 #include "shared/clock.h"
 #include "shared/json.h"
@@ -74,13 +75,74 @@ const struct sb_value *sb_exchange_service_entity(struct sb_exchange *x)
 
 /* -- the request -- */
 
+/* As it goes on now, and as the running hook found it. */
+static struct sb_found_request now(const struct sb_exchange *x)
+{
+    return (struct sb_found_request){.changes = x->request_changes, .host = x->up.host};
+}
+
+static struct sb_found_request found(const struct sb_exchange *x)
+{
+    return x->found.by && x->found.by == x->hook ? x->found : now(x);
+}
+
+static void each_header(const struct sb_exchange *x, struct sb_found_request as,
+                        bool (*fn)(void *arg, struct sb_str name, struct sb_str value), void *arg)
+{
+    for (size_t i = 0; i < x->req.nheaders; i++) {
+        const struct sb_router_header *h = &x->req.headers[i];
+        bool host = as.host.p && x->req.ids[i] == SB_H_HOST;
+
+        if (!sb_change_find(as.changes, h->name) && !fn(arg, h->name, host ? as.host : h->value))
+            return;
+    }
+    for (const struct sb_header_change *c = as.changes; c; c = c->next)
+        if (c->value.p && !fn(arg, c->name, c->value))
+            return;
+}
+
+static struct sb_str header(const struct sb_exchange *x, struct sb_found_request as,
+                            struct sb_str name)
+{
+    const struct sb_header_change *c = sb_change_find(as.changes, name);
+    struct sb_str value;
+
+    if (as.host.p && sb_str_ieq(name, SB_STR("host")))
+        return as.host;
+    value = c ? c->value : sb_http_find(&x->req, name);
+    for (c = as.changes; c && !value.p; c = c->next)
+        if (c->add && sb_str_ieq(c->name, name))
+            value = c->value;
+    return value;
+}
+
 void sb_exchange_each_header(const struct sb_exchange *x,
                              bool (*fn)(void *arg, struct sb_str name, struct sb_str value),
                              void *arg)
 {
-    for (size_t i = 0; i < x->req.nheaders; i++)
-        if (!fn(arg, x->req.headers[i].name, x->req.headers[i].value))
-            return;
+    each_header(x, found(x), fn, arg);
+}
+
+void sb_exchange_each_request_header(const struct sb_exchange *x,
+                                     bool (*fn)(void *arg, struct sb_str name, struct sb_str value),
+                                     void *arg)
+{
+    each_header(x, now(x), fn, arg);
+}
+
+struct sb_str sb_exchange_header(const struct sb_exchange *x, struct sb_str name)
+{
+    return header(x, found(x), name);
+}
+
+struct sb_str sb_exchange_sent_header(const struct sb_exchange *x, struct sb_str name)
+{
+    return sb_http_find(&x->req, name);
+}
+
+struct sb_str sb_exchange_query(const struct sb_exchange *x)
+{
+    return x->found.by && x->found.by == x->hook ? x->found.query : sb_exchange_upstream_query(x);
 }
 
 struct sb_str sb_exchange_target(const struct sb_exchange *x)
@@ -157,16 +219,7 @@ static struct sb_str keep(struct sb_exchange *x, struct sb_str s)
 
 struct sb_str sb_exchange_upstream_header(const struct sb_exchange *x, struct sb_str name)
 {
-    const struct sb_header_change *c = sb_change_find(x->request_changes, name);
-    struct sb_str value;
-
-    if (x->up.host.p && sb_str_ieq(name, SB_STR("host")))
-        return x->up.host;
-    value = c ? c->value : sb_http_find(&x->req, name);
-    for (c = x->request_changes; c && !value.p; c = c->next)
-        if (c->add && sb_str_ieq(c->name, name))
-            value = c->value;
-    return value;
+    return header(x, now(x), name);
 }
 
 void sb_exchange_set_upstream_method(struct sb_exchange *x, struct sb_str method)
@@ -182,6 +235,7 @@ void sb_exchange_set_upstream_path(struct sb_exchange *x, struct sb_str path)
 
 void sb_exchange_set_upstream_query(struct sb_exchange *x, struct sb_str query)
 {
+    sb_exchange_keep_found(x);
     x->up.query = keep(x, query);
 }
 

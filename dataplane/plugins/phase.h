@@ -122,7 +122,9 @@ void *sb_exchange_state(struct sb_exchange *x, const void *owner, size_t len);
 struct event_base *
 sb_exchange_loop(struct sb_exchange *x); /* the worker's, for timers and sockets */
 
-/* What came. Slices live as long as the exchange. */
+/* What came. Slices live as long as the exchange. Query and headers are as the plugins before this
+ * one left them; what a hook changes itself it does not find changed, so that it finds the same
+ * when it is called again. */
 const struct sb_snapshot *sb_exchange_snapshot(const struct sb_exchange *x);
 const struct sb_route *sb_exchange_route(const struct sb_exchange *x);     /* NULL: none matched */
 const struct sb_service *sb_exchange_service(const struct sb_exchange *x); /* NULL: none */
@@ -138,8 +140,10 @@ struct sb_str sb_exchange_target(const struct sb_exchange *x);
 struct sb_str sb_exchange_http_version(const struct sb_exchange *x);
 struct sb_str sb_exchange_client_ip(const struct sb_exchange *x); /* after real-ip */
 struct sb_str sb_exchange_request_id(const struct sb_exchange *x);
-/* The first header of that name as the client sent it; p NULL: absent. */
+/* The first header of that name; p NULL: absent. */
 struct sb_str sb_exchange_header(const struct sb_exchange *x, struct sb_str name);
+/* The same as the client sent it, whatever plugins made of it. */
+struct sb_str sb_exchange_sent_header(const struct sb_exchange *x, struct sb_str name);
 /* Calls fn for every header in the order received, those of one name too, until it says false. */
 void sb_exchange_each_header(const struct sb_exchange *x,
                              bool (*fn)(void *arg, struct sb_str name, struct sb_str value),

@@ -360,6 +360,26 @@ def test_a_change_is_not_shared_with_who_asked_before(migrated, upstream):
                 assert all(a.result() in (200, 401) for a in askers)
 
 
+@pytest.mark.parametrize("code, path", [
+    ("kong.service.request.set_header('apikey', kong.request.get_header('X-Token'))", "/"),
+    ("kong.service.request.set_raw_query('a=1&apikey=' .. kong.request.get_header('X-Token'))", "/?a=1")])
+def test_a_key_that_an_earlier_plugin_gives_is_found_and_hidden(migrated, upstream, code, path):
+    """Also when the plugin waits for the database, and is called again after it has hidden it."""
+    with Gateway(migrated.env(), untrusted_lua="sandbox") as gateway:
+        protect(gateway, upstream)
+        row = gateway.admin("GET", "/services/s/plugins").json()["data"][0]
+        gateway.admin("PATCH", f"/plugins/{row['id']}", json={"config": {"hide_credentials": True}})
+        gateway.admin("POST", "/plugins", json={"name": "pre-function", "config": {"access": [code]}})
+        add_consumer(gateway, "alice", "key")
+        wait_until(lambda: gateway.proxy(path, headers={"X-Token": "key"}).status_code == 200)
+        for _ in range(2):                      # never seen, and remembered
+            seen = gateway.proxy(path, headers={"X-Token": "key"}).headers["X-Seen"]
+            assert "apikey" not in seen and "apikey" not in upstream.headers
+            assert upstream.headers["X-Consumer-Username"] == "alice"
+            gateway.restart()
+            wait_until(lambda: gateway.proxy(path, headers={"X-Token": "none"}).status_code == 401)
+
+
 def test_without_a_database(upstream):
     """Consumers and credentials of a declarative configuration are in memory."""
     services = [{"name": "s", "host": "127.0.0.1", "port": upstream.port,

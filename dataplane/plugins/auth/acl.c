@@ -119,7 +119,7 @@ static struct sb_str joined(struct sb_exchange *x, const struct groups *groups)
 /* The header that the client sent, not one that a plugin has set in its place. */
 static void drop_own(struct sb_exchange *x, struct sb_str name)
 {
-    if (sb_exchange_upstream_header(x, name).p == sb_exchange_header(x, name).p)
+    if (sb_exchange_upstream_header(x, name).p == sb_exchange_sent_header(x, name).p)
         sb_exchange_set_upstream_header(x, name, (struct sb_str){0});
 }
 

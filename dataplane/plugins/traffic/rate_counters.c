@@ -200,7 +200,7 @@ static struct sb_str identifier(struct sb_exchange *x, enum sb_limit_by by, stru
     case SB_BY_SERVICE:
         return service ? service->id : (struct sb_str){0};
     case SB_BY_HEADER:
-        return sb_exchange_upstream_header(x, key); /* one that authentication has set, too */
+        return sb_exchange_header(x, key);
     case SB_BY_PATH:
         return sb_str_eq(sb_exchange_path(x), key) ? key : (struct sb_str){0};
     case SB_BY_IP:
