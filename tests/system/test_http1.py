@@ -1,5 +1,6 @@
 """HTTP/1.x to its edges: trailers, interim answers, half-closed clients, buffering, slow clients."""
 
+import contextlib
 import pathlib
 import select
 import signal
@@ -296,8 +297,11 @@ def test_a_client_that_takes_nothing():
 
 def temporary_files(gateway):
     """Nameless files that the gateway has open."""
-    links = [p.readlink() for pid in gateway.pids() for p in pathlib.Path(f"/proc/{pid}/fd").iterdir()]
-    return [link for link in links if str(link).endswith("(deleted)") and "memfd:" not in str(link)]
+    links = []
+    for fd in (p for pid in gateway.pids() for p in pathlib.Path(f"/proc/{pid}/fd").iterdir()):
+        with contextlib.suppress(FileNotFoundError):    # closed since it was listed
+            links.append(str(fd.readlink()))
+    return [link for link in links if link.endswith("(deleted)") and "memfd:" not in link]
 
 
 # -- limits of time and number ------------------------------------------------------------------
