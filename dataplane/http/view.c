@@ -78,7 +78,8 @@ const struct sb_value *sb_exchange_service_entity(struct sb_exchange *x)
 /* As it goes on now, and as the running hook found it. */
 static struct sb_found_request now(const struct sb_exchange *x)
 {
-    return (struct sb_found_request){.changes = x->request_changes, .host = x->up.host};
+    return (struct sb_found_request){
+        .changes = x->request_changes, .host = x->up.host, .query = sb_exchange_upstream_query(x)};
 }
 
 static struct sb_found_request found(const struct sb_exchange *x)
@@ -142,7 +143,7 @@ struct sb_str sb_exchange_sent_header(const struct sb_exchange *x, struct sb_str
 
 struct sb_str sb_exchange_query(const struct sb_exchange *x)
 {
-    return x->found.by && x->found.by == x->hook ? x->found.query : sb_exchange_upstream_query(x);
+    return found(x).query;
 }
 
 struct sb_str sb_exchange_target(const struct sb_exchange *x)

@@ -1,5 +1,6 @@
-/* details.h - what only scripts ask of an exchange, or change in it; the rest is in phase.h, whose
- * rules hold here, too: slices live as long as the exchange, what is set is copied.
+/* details.h - what few plugins ask of an exchange, or change in it: scripts first of all, then
+ * those that rewrite or refuse requests. The rest is in phase.h, whose rules hold here, too: slices
+ * live as long as the exchange, what is set is copied.
  */
 #ifndef SB_DATAPLANE_PLUGINS_DETAILS_H
 #define SB_DATAPLANE_PLUGINS_DETAILS_H
